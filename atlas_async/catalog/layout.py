@@ -1,0 +1,68 @@
+"""Where things lie in the bucket. The first group is shared with Atlas, the second is ours."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from atlas_async.errors import UsageError
+
+DEK_KEY: Final = "_meta/dek.enc"
+REPLICA_MARKER_KEY: Final = "_meta/replica.marker"
+DATA_PREFIX: Final = "data/"
+ATTACHMENTS_PREFIX: Final = "attachments/"
+MANIFESTS_PREFIX: Final = "manifests/"
+
+CATALOG_PREFIX: Final = "catalog/"
+
+MAX_MAILBOX_ID: Final = 320
+"""Longest mail address: 64 + 1 + 255 characters (RFC 5321, section 4.5.3.1)."""
+
+
+def check_mailbox_id(mailbox_id: str) -> str:
+    """Return ``mailbox_id`` when it can stand in a key, else raise ``UsageError``.
+
+    Slashes, control characters and names of only dots would change what a key means.
+    """
+    bad = (
+        not mailbox_id
+        or len(mailbox_id) > MAX_MAILBOX_ID
+        or "/" in mailbox_id
+        or "\\" in mailbox_id
+        or not mailbox_id.strip(".")
+        or not mailbox_id.isprintable()
+        or mailbox_id != mailbox_id.lower()
+    )
+    if bad:
+        msg = f"not a mailbox address that can be stored: {ascii(mailbox_id)[:80]}"
+        raise UsageError(msg, hint="give the address as Microsoft 365 shows it, in lower case")
+    return mailbox_id
+
+
+def manifest_key(mailbox_id: str, snapshot_id: str) -> str:
+    """Return the key of a snapshot's manifest, the commit point."""
+    return f"{MANIFESTS_PREFIX}{mailbox_id}/{snapshot_id}.json"
+
+
+def snapshot_key(mailbox_id: str, snapshot_id: str) -> str:
+    """Return the key of a snapshot's descriptor."""
+    return f"{CATALOG_PREFIX}{mailbox_id}/snapshots/{snapshot_id}"
+
+
+def head_key(mailbox_id: str) -> str:
+    """Return the key of a mailbox's head: the newest snapshot and the open checkpoint."""
+    return f"{CATALOG_PREFIX}{mailbox_id}/head"
+
+
+def segment_key(mailbox_id: str, checksum: str) -> str:
+    """Return the key of a segment of records, named by the SHA-256 of its plaintext."""
+    return f"{CATALOG_PREFIX}{mailbox_id}/segments/{checksum}"
+
+
+def ledger_key(mailbox_id: str, checksum: str) -> str:
+    """Return the key of a ledger, named by the SHA-256 of its plaintext."""
+    return f"{CATALOG_PREFIX}{mailbox_id}/ledgers/{checksum}"
+
+
+def carry_key(mailbox_id: str, checksum: str) -> str:
+    """Return the key of what an unfinished run carries over, named by its SHA-256."""
+    return f"{CATALOG_PREFIX}{mailbox_id}/carries/{checksum}"

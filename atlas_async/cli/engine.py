@@ -1,0 +1,87 @@
+"""What the commands ask of the SDK. ``sdk.Atlas`` is one engine, the tests' fake another."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from atlas_async.config.settings import FolderChoice
+from atlas_async.model.events import Event
+from atlas_async.model.record import MessageRecord
+from atlas_async.model.report import NotStored, RunReport
+
+if TYPE_CHECKING:  # what is only named here must not slow down 'atlas --help'
+    from atlas_async.catalog.reader import FolderView, SnapshotSummary
+    from atlas_async.operations.listing import MailboxSummary
+    from atlas_async.operations.reading import MessageContent
+    from atlas_async.operations.verification import VerifyReport
+    from atlas_async.pipeline.surroundings import StopSignal
+
+
+class OpenSnapshot(Protocol):
+    """A mailbox as of one snapshot."""
+
+    @property
+    def summary(self) -> SnapshotSummary:
+        """Its id, mailbox, time and counts."""
+        ...
+
+    @property
+    def folders(self) -> Sequence[FolderView]:
+        """All folders, parents first."""
+        ...
+
+    def messages(self, folder_ids: frozenset[str] | None = None) -> AsyncIterator[MessageRecord]:
+        """Yield the messages, of some folders or of all."""
+        ...
+
+    async def not_stored(self) -> Sequence[NotStored]:
+        """Return the ledger."""
+        ...
+
+
+class Engine(Protocol):
+    """The verbs. Each may be cancelled at any await."""
+
+    def events(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Open the stream of what happens from now on."""
+        ...
+
+    async def backup(
+        self,
+        mailboxes: Sequence[str] | None = None,
+        *,
+        folders: FolderChoice | None = None,
+        full: bool = False,
+        allow_replica: bool = False,
+        stop: StopSignal | None = None,
+    ) -> RunReport:
+        """Back up the named mailboxes, or all."""
+        ...
+
+    async def list_mailboxes(self) -> Sequence[MailboxSummary]:
+        """Return the mailboxes in the bucket."""
+        ...
+
+    async def list_snapshots(self, mailbox: str) -> Sequence[SnapshotSummary]:
+        """Return a mailbox's snapshots, oldest first."""
+        ...
+
+    async def open_snapshot(
+        self, snapshot: str | None = None, mailbox: str | None = None
+    ) -> OpenSnapshot:
+        """Open a snapshot by its id or the start of it, or a mailbox's newest."""
+        ...
+
+    async def read_message(
+        self, object_id: str, *, snapshot: str | None = None, mailbox: str | None = None
+    ) -> MessageContent:
+        """Read one message by its id or the start of it."""
+        ...
+
+    async def verify(
+        self, *, snapshot: str | None = None, mailbox: str | None = None
+    ) -> VerifyReport:
+        """Check every object of a snapshot, a mailbox, or the bucket."""
+        ...

@@ -1,0 +1,1 @@
+"""Pure functions and small objects over bytes: sealing, opening, wrapping keys. No asyncio here."""

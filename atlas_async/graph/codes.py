@@ -1,0 +1,74 @@
+"""Error codes and statuses of Microsoft Graph by what they mean; codes in lower case."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ITEM_CODES: Final = frozenset(
+    {
+        "errorcannotopenfileattachment",
+        "errorcontentconversionfailed",
+        "errorcorruptdata",
+        "erroritemcorrupt",
+        "errorinvalididmalformed",
+        "errorinvalididnotanitemattachmentid",
+        "errorinvalidrecipients",
+        "errormessagesizeexceeded",
+        "errormimecontentconversionfailed",
+        "errormimecontentinvalid",
+        "errorunsupportedmimeconversion",
+        "errorpropertyrequestfailed",
+    }
+)
+"""The item itself cannot be read; its neighbours can."""
+
+GONE_CODES: Final = frozenset(
+    {"erroritemnotfound", "errorfoldernotfound", "errorparentfoldernotfound", "itemnotfound"}
+)
+SYNC_CODES: Final = frozenset(
+    {
+        "errorinvalidsyncstatedata",
+        "resyncchangesapplydifferences",
+        "resyncchangesuploaddifferences",
+        "resyncrequired",
+        "syncstateinvalid",
+        "syncstatenotfound",
+    }
+)
+NO_MAILBOX_CODES: Final = frozenset(
+    {
+        "errorinvaliduser",
+        "errornonexistentmailbox",
+        "mailboxnotenabledforrestapi",
+        "mailboxnothostedinexchangeonline",
+        "request_resourcenotfound",
+        "resourcenotfound",
+    }
+)
+THROTTLE_CODES: Final = frozenset(
+    {
+        "activitylimitreached",
+        "applicationthrottled",
+        "errorexceededconnectioncount",
+        "errorserverbusy",
+        "throttledrequest",
+        "toomanyrequests",
+    }
+)
+PASSING_CODES: Final = frozenset(
+    {
+        "errorinternalservertransienterror",
+        "errorinternalserverfailed",
+        "errormailboxmoveinprogress",
+        "errormailboxstoreunavailable",
+        "errortimeoutexpired",
+        "errortoomanyobjectsopened",
+        "mailboxinfostale",
+        "servicenotavailable",
+        "serviceunavailable",
+    }
+)
+PASSING_STATUSES: Final = frozenset({408, 500, 502, 503, 504})
+HEAVY_STATUSES: Final = frozenset({503, 504})
+"""Statuses of a backend that ran out of time: a smaller page may do."""
+THROTTLE_STATUSES: Final = frozenset({429, 509})

@@ -1,0 +1,1 @@
+"""Frozen values that the layers exchange. No I/O, no asyncio."""

@@ -1,0 +1,95 @@
+"""What a running engine tells whoever listens. Events carry values only, never live objects.
+
+They describe progress for people and programs; the outcome itself is the report
+(``model.report``), which does not depend on anybody having listened.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atlas_async.model.report import MailboxResult
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run knows which mailboxes it will visit."""
+
+    mailboxes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxStarted:
+    """A mailbox's folders are known. ``expected`` messages may change meanwhile.
+
+    ``expected`` is Graph's own count over the folders to be enumerated in full; 0 when only
+    changes are read.
+    """
+
+    mailbox_id: str
+    folders: int
+    expected: int
+    incremental: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxProgress:
+    """Cumulative counts of one mailbox, sent when a page is settled."""
+
+    mailbox_id: str
+    folder: str
+    done: int
+    expected: int
+    stored: int
+    deduplicated: int
+    unchanged: int
+    failed: int
+    attachments: int
+    bytes_uploaded: int
+    throttled: int
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxThrottled:
+    """Graph asked to wait; only requests in ``scope`` do."""
+
+    mailbox_id: str
+    seconds: float
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxNotice:
+    """Something a person should know that changes no outcome (a folder read anew, say)."""
+
+    mailbox_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxFinished:
+    """A mailbox reached its outcome."""
+
+    result: MailboxResult
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyProgress:
+    """Objects checked so far of those that a verification knows of."""
+
+    mailbox_id: str
+    checked: int
+    total: int
+    damaged: int
+    missing: int
+
+
+Event = (
+    RunStarted
+    | MailboxStarted
+    | MailboxProgress
+    | MailboxThrottled
+    | MailboxNotice
+    | MailboxFinished
+    | VerifyProgress
+)

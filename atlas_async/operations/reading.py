@@ -1,0 +1,117 @@
+"""Read one message back, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from atlas_async.catalog.reader import SnapshotView
+from atlas_async.errors import FormatError, ObjectNotFound, SnapshotNotFound, UsageError
+from atlas_async.model.message import load_json
+from atlas_async.model.record import MessageRecord, message_key
+from atlas_async.model.source import JsonObject
+from atlas_async.operations.listing import open_snapshot
+from atlas_async.operations.tenant import Tenant
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class MessageContent:
+    """A message as of a snapshot.
+
+    ``plaintext`` is what is stored; ``resource`` is it with the read state, flag, categories and
+    folder that the snapshot records for it.
+    """
+
+    mailbox_id: str
+    snapshot_id: str
+    record: MessageRecord
+    resource: JsonObject
+    plaintext: bytes
+
+
+async def read_message(
+    tenant: Tenant, object_id: str, *, snapshot: str | None = None, mailbox: str | None = None
+) -> MessageContent:
+    """Return one message by its id, the checksum of its content, or the beginning of either.
+
+    Without a snapshot the newest one of the mailbox is used; without both, all mailboxes' newest.
+
+    Raises:
+        SnapshotNotFound: No such message.
+        UsageError: Several match.
+        IntegrityError: The stored object is not what was written.
+    """
+    await tenant.open_for_reading()
+    views = await _views(tenant, snapshot, mailbox)
+    for view in views:
+        record = await view.find(object_id)
+        if record is not None:
+            return await _content(tenant, view, record)
+    matches = [m for view in views for m in await _matching(view, object_id)]
+    if not matches:
+        msg = f"no message {object_id!r}"
+        raise SnapshotNotFound(msg, hint="`atlas list -s SNAPSHOT --all` shows the ids")
+    if len(matches) > 1:
+        msg = f"{object_id!r} matches {len(matches)} messages"
+        raise UsageError(msg, hint="give more of the id, or name the mailbox with -m")
+    view, record = matches[0]
+    return await _content(tenant, view, record)
+
+
+async def _views(tenant: Tenant, snapshot: str | None, mailbox: str | None) -> list[SnapshotView]:
+    if snapshot is not None or mailbox is not None:
+        return [await open_snapshot(tenant, snapshot, mailbox)]
+    ids = await tenant.mailbox_ids()
+    return [await open_snapshot(tenant, None, mailbox_id) for mailbox_id in ids]
+
+
+async def _matching(view: SnapshotView, beginning: str) -> list[tuple[SnapshotView, MessageRecord]]:
+    found = []
+    async for record in view.messages():
+        if record["object_id"].startswith(beginning) or record["checksum"].startswith(beginning):
+            found.append((view, record))
+            if len(found) > SHOWN:
+                break
+    return found
+
+
+async def _content(tenant: Tenant, view: SnapshotView, record: MessageRecord) -> MessageContent:
+    mailbox_id = view.summary.mailbox_id
+    vault, _ = tenant.vault(mailbox_id)
+    key = message_key(mailbox_id, record["checksum"])
+    try:
+        plaintext = await vault.read_content(key, record["checksum"])
+    except ObjectNotFound:
+        msg = "the object of this message is missing from the bucket"
+        raise FormatError(msg, where=key, hint="run `atlas verify`") from None
+    try:
+        resource = load_json(plaintext)
+    except ValueError as error:
+        msg = f"the stored message is not JSON: {error}"
+        raise FormatError(msg, where=key) from None
+    if not isinstance(resource, dict):
+        msg = "the stored message is not a JSON object"
+        raise FormatError(msg, where=key)
+    return MessageContent(
+        mailbox_id=mailbox_id,
+        snapshot_id=view.summary.snapshot_id,
+        record=record,
+        resource=_as_of(cast("JsonObject", resource), record),
+        plaintext=plaintext,
+    )
+
+
+def _as_of(resource: JsonObject, record: MessageRecord) -> JsonObject:
+    """Lay the snapshot's state over the stored resource. Atlas's snapshots have none to lay."""
+    if record["is_read"] is None and not record["modified"]:
+        return resource
+    state: JsonObject = {"categories": record["categories"], "parentFolderId": record["folder_id"]}
+    if record["is_read"] is not None:
+        state["isRead"] = record["is_read"]
+    if record["flag"] is not None:
+        state["flag"] = record.get("flag_detail") or {"flagStatus": record["flag"]}
+    if record["modified"]:
+        state["lastModifiedDateTime"] = record["modified"]
+    return {**resource, **state}

@@ -1,0 +1,123 @@
+"""A tenant's bucket, opened: its store, its key, and vaults for its mailboxes."""
+
+from __future__ import annotations
+
+from atlas_async.catalog.layout import MANIFESTS_PREFIX, check_mailbox_id
+from atlas_async.catalog.tenant_key import make_tenant_key, open_tenant_key
+from atlas_async.catalog.vault import Vault
+from atlas_async.clock import Clock
+from atlas_async.config.settings import Settings
+from atlas_async.crypto.envelope import Sealer
+from atlas_async.errors import BucketNotFound, SnapshotNotFound
+from atlas_async.store.base import ObjectStore
+from atlas_async.store.counting import CountingStore
+
+
+class Tenant:
+    """What operations work on.
+
+    Args:
+        settings: The tenant's settings.
+        store: Its bucket, not opened yet.
+        clock: Time.
+        sealer: The key, when somebody has opened it already.
+    """
+
+    def __init__(
+        self, settings: Settings, store: ObjectStore, clock: Clock, sealer: Sealer | None = None
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.clock = clock
+        self._sealer = sealer
+
+    async def open_for_writing(self) -> None:
+        """Open the bucket and the key, making either when it is absent.
+
+        Nothing is written before the passphrase has proved right for an existing key.
+
+        Raises:
+            StoreError: The store cannot be reached or used.
+            KeyMaterialError: The key cannot be opened.
+        """
+        if self._sealer is not None:
+            return
+        await self.store.open_bucket(create=True)
+        self._sealer = await make_tenant_key(
+            self.store,
+            self.settings.passphrase,
+            self.settings.tenant_id,
+            version=self.settings.dek_version,
+            clock=self.clock,
+        )
+
+    async def find_bucket(self) -> bool:
+        """Tell whether the bucket exists.
+
+        Raises:
+            StoreError: The store cannot be reached or used.
+        """
+        try:
+            await self.store.open_bucket(create=False)
+        except BucketNotFound:
+            return False
+        return True
+
+    async def open_existing(self) -> bool:
+        """Open the bucket and the key where both exist; make neither. Return whether they do.
+
+        Raises:
+            StoreError: The store cannot be reached or used.
+            KeyMaterialError: The key cannot be opened.
+        """
+        if self._sealer is None and await self.find_bucket():
+            self._sealer = await open_tenant_key(
+                self.store, self.settings.passphrase, self.settings.tenant_id
+            )
+        return self._sealer is not None
+
+    async def open_for_reading(self) -> None:
+        """Open the bucket and the key; make neither.
+
+        Raises:
+            BucketNotFound: There is no bucket.
+            SnapshotNotFound: There is a bucket and nothing was ever backed up into it.
+            KeyMaterialError: The key cannot be opened.
+        """
+        if self._sealer is not None:
+            return
+        await self.store.open_bucket(create=False)
+        sealer = await open_tenant_key(
+            self.store, self.settings.passphrase, self.settings.tenant_id
+        )
+        if sealer is None:
+            msg = "nothing was backed up into this bucket yet"
+            raise SnapshotNotFound(msg, where=self.store.name, hint="run `atlas backup` first")
+        self._sealer = sealer
+
+    @property
+    def sealer(self) -> Sealer:
+        """The tenant's sealer; only after opening."""
+        if self._sealer is None:
+            msg = "the tenant is not opened"
+            raise RuntimeError(msg)
+        return self._sealer
+
+    def vault(self, mailbox_id: str) -> tuple[Vault, CountingStore]:
+        """Return a mailbox's vault and the counter of its requests."""
+        counted = CountingStore(self.store, owned=False)
+        return Vault(counted, self.sealer, check_mailbox_id(mailbox_id)), counted
+
+    async def mailbox_ids(self) -> list[str]:
+        """Return the mailboxes that have at least one manifest, sorted."""
+        return await self._children(MANIFESTS_PREFIX)
+
+    async def _children(self, prefix: str) -> list[str]:
+        found: list[str] = []
+        token: str | None = None
+        while True:
+            page = await self.store.list_page(prefix, delimiter="/", token=token)
+            found.extend(child[len(prefix) : -1] for child in page.prefixes)
+            token = page.token
+            if token is None:
+                return sorted(found)

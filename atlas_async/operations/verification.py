@@ -1,0 +1,274 @@
+"""Verify that what snapshots name is there and is what was written: messages and attachments.
+
+Every object is read whole, decrypted and hashed in constant memory. Three findings are told apart:
+damaged (fails authentication, or is truncated), missing (no such object), foreign (authentic, but
+not what its name or its document says: another object was put in its place).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import cast
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+
+from atlas_async.catalog.layout import ledger_key, manifest_key, segment_key, snapshot_key
+from atlas_async.catalog.ledger import key_of
+from atlas_async.catalog.manifest import Manifest, read_manifest
+from atlas_async.catalog.reader import MailboxReader, SnapshotView, record_of_entry
+from atlas_async.catalog.segment import SegmentRef
+from atlas_async.catalog.state import load_segment
+from atlas_async.catalog.vault import Vault
+from atlas_async.errors import (
+    ForeignObject,
+    FormatError,
+    IntegrityError,
+    NewerFormat,
+    ObjectNotFound,
+    SnapshotNotFound,
+    StoreError,
+)
+from atlas_async.model.events import Event, VerifyProgress
+from atlas_async.model.record import MessageRecord, attachment_key, is_gone, message_key
+from atlas_async.model.report import NotStored
+from atlas_async.operations.listing import find_snapshot, unknown_mailbox
+from atlas_async.operations.tenant import Tenant
+
+CHECKS_AT_ONCE = 48
+PROGRESS_EVERY = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something wrong with one object."""
+
+    key: str
+    kind: str
+    mailbox_id: str
+    snapshot_id: str
+    detail: str
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What a verification found. ``checked`` counts objects, each once."""
+
+    snapshots: int = 0
+    messages: int = 0
+    attachments: int = 0
+    checked: int = 0
+    ok: int = 0
+    damaged: list[Finding] = field(default_factory=list)
+    missing: list[Finding] = field(default_factory=list)
+    foreign: list[Finding] = field(default_factory=list)
+    not_stored: list[NotStored] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """16 when anything is wrong; 3 when all is intact but things were never stored; else 0."""
+        if self.damaged or self.missing or self.foreign:
+            return 16
+        return 3 if self.not_stored else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One object to check."""
+
+    key: str
+    checksum: str
+    kind: str
+    snapshot_id: str
+    size: int | None = None
+
+
+async def verify(
+    tenant: Tenant,
+    emit: Callable[[Event], None],
+    *,
+    snapshot: str | None = None,
+    mailbox: str | None = None,
+) -> VerifyReport:
+    """Verify one snapshot, all of a mailbox, or everything.
+
+    Raises:
+        SnapshotNotFound: There is nothing to verify.
+        StoreError: The store fails as a whole.
+    """
+    await tenant.open_for_reading()
+    report = VerifyReport()
+    if snapshot is not None:
+        mailbox_id, snapshot_id = await find_snapshot(tenant, snapshot, mailbox)
+        vault, _ = tenant.vault(mailbox_id)
+        await _MailboxCheck(vault, report, emit).run([snapshot_id])
+        return report
+    mailbox_ids = [mailbox.strip().lower()] if mailbox else await tenant.mailbox_ids()
+    if not mailbox_ids:
+        msg = "the bucket has no snapshots to verify"
+        raise SnapshotNotFound(msg, where=tenant.store.name, hint="run `atlas backup` first")
+    for mailbox_id in mailbox_ids:
+        vault, _ = tenant.vault(mailbox_id)
+        ids = await MailboxReader(vault).snapshot_ids()
+        if not ids:
+            raise await unknown_mailbox(tenant, mailbox_id)
+        await _MailboxCheck(vault, report, emit).run(ids)
+    return report
+
+
+class _MailboxCheck:
+    """Checks snapshots of one mailbox, every object once however many snapshots name it."""
+
+    def __init__(self, vault: Vault, report: VerifyReport, emit: Callable[[Event], None]) -> None:
+        self._vault = vault
+        self._report = report
+        self._emit = emit
+        self._seen: set[tuple[str, int]] = set()
+        self._checked = 0
+        self._total = 0
+        self._errors: list[StoreError] = []
+
+    async def run(self, snapshot_ids: list[str]) -> None:
+        """Check the snapshots' own documents, then all objects they name."""
+        send, receive = anyio.create_memory_object_stream[_Item](CHECKS_AT_ONCE)
+        async with anyio.create_task_group() as group:
+            for _ in range(CHECKS_AT_ONCE):
+                group.start_soon(self._check_items, receive.clone(), group.cancel_scope)
+            receive.close()
+            async with send:
+                for snapshot_id in snapshot_ids:
+                    async for item in self._items(snapshot_id):
+                        self._total += 1
+                        await send.send(item)
+        if self._errors:
+            raise self._errors[0]
+        self._progress()
+
+    async def _items(self, snapshot_id: str) -> AsyncIterator[_Item]:
+        """Open a snapshot, and yield what it names and was not yielded before."""
+        self._report.snapshots += 1
+        self._report.checked += 1
+        key = manifest_key(self._vault.mailbox_id, snapshot_id)
+        read: Manifest | None = None
+        view: SnapshotView | None = None
+        try:
+            read = await read_manifest(self._vault, snapshot_id)
+            view = await self._view(read)
+        except (ObjectNotFound, IntegrityError) as error:
+            self._find(error, _Item(error.where if read else key, "", "snapshot", snapshot_id))
+        else:
+            self._report.ok += 1
+        for entry in read.entries if read else ():
+            for item in self._named(record_of_entry(entry), snapshot_id):
+                yield item
+        if view is not None:
+            async for item in self._of_catalog(view, snapshot_id):
+                yield item
+
+    async def _view(self, manifest: Manifest) -> SnapshotView:
+        key = snapshot_key(self._vault.mailbox_id, manifest.snapshot_id)
+        if manifest.ours is not None and not await self._vault.has(key):
+            msg = "the descriptor of this snapshot is missing from the catalog"
+            raise ObjectNotFound(msg, where=key)
+        return await MailboxReader(self._vault).open(manifest.snapshot_id, merged=False)
+
+    async def _of_catalog(self, view: SnapshotView, snapshot_id: str) -> AsyncIterator[_Item]:
+        try:
+            known = {key_of(entry) for entry in self._report.not_stored}
+            lost = [entry for entry in await view.not_stored() if key_of(entry) not in known]
+            self._report.not_stored.extend(lost)
+        except (ObjectNotFound, IntegrityError) as error:
+            ledger = view.snapshot.ledger if view.snapshot else None
+            key = ledger_key(self._vault.mailbox_id, ledger.checksum) if ledger else error.where
+            self._find(error, _Item(key, "", "ledger", snapshot_id))
+        for run in view.snapshot.runs if view.snapshot else ():
+            for ref in run.segments:
+                async for item in self._of_segment(ref, snapshot_id):
+                    yield item
+
+    async def _of_segment(self, ref: SegmentRef, snapshot_id: str) -> AsyncIterator[_Item]:
+        key = segment_key(self._vault.mailbox_id, ref.checksum)
+        if not self._is_new("segment", ref.checksum):
+            return
+        self._report.checked += 1
+        try:
+            segment = await load_segment(self._vault, ref)
+            rows = list(segment.rows())
+        except (ObjectNotFound, IntegrityError) as error:
+            self._find(error, _Item(key, "", "segment", snapshot_id))
+            return
+        self._report.ok += 1
+        for row in rows:
+            if not is_gone(row):
+                for item in self._named(cast("MessageRecord", row), snapshot_id):
+                    yield item
+
+    def _named(self, record: MessageRecord, snapshot_id: str) -> Iterator[_Item]:
+        """Yield the objects of a message that were not yielded before."""
+        checksum = record["checksum"]
+        if self._is_new("message", checksum):
+            key = message_key(self._vault.mailbox_id, checksum)
+            yield _Item(key, checksum, "message", snapshot_id, record["size_bytes"])
+        for attachment in record.get("attachments", ()):
+            checksum = attachment["checksum"]
+            if checksum and self._is_new("attachment", checksum):
+                key = attachment_key(self._vault.mailbox_id, checksum)
+                size = attachment["content_bytes"] or None  # Atlas does not record it
+                yield _Item(key, checksum, "attachment", snapshot_id, size)
+
+    def _is_new(self, kind: str, checksum: str) -> bool:
+        name = (kind, int(checksum[:32], 16))
+        if name in self._seen:
+            return False
+        self._seen.add(name)
+        return True
+
+    async def _check_items(
+        self, receive: MemoryObjectReceiveStream[_Item], scope: anyio.CancelScope
+    ) -> None:
+        async with receive:
+            async for item in receive:
+                try:
+                    await self._check(item)
+                except StoreError as error:
+                    self._errors.append(error)
+                    scope.cancel()
+
+    async def _check(self, item: _Item) -> None:
+        self._report.checked += 1
+        if item.kind == "message":
+            self._report.messages += 1
+        else:
+            self._report.attachments += 1
+        try:
+            await self._vault.check_content(item.key, item.checksum, size=item.size)
+        except (ObjectNotFound, IntegrityError) as error:
+            self._find(error, item)
+        else:
+            self._report.ok += 1
+        self._checked += 1
+        if self._checked % PROGRESS_EVERY == 0:
+            self._progress()
+
+    def _find(self, error: ObjectNotFound | SnapshotNotFound | IntegrityError, item: _Item) -> None:
+        detail = (
+            f"{error.message}; {error.hint}" if isinstance(error, NewerFormat) else error.message
+        )
+        finding = Finding(item.key, item.kind, self._vault.mailbox_id, item.snapshot_id, detail)
+        if isinstance(error, IntegrityError):
+            foreign = isinstance(error, ForeignObject | FormatError)
+            (self._report.foreign if foreign else self._report.damaged).append(finding)
+        else:
+            self._report.missing.append(finding)
+
+    def _progress(self) -> None:
+        self._emit(
+            VerifyProgress(
+                self._vault.mailbox_id,
+                checked=self._checked,
+                total=self._total,
+                damaged=len(self._report.damaged) + len(self._report.foreign),
+                missing=len(self._report.missing),
+            )
+        )

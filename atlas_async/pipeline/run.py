@@ -1,0 +1,343 @@
+"""One mailbox, wired: the only place of the pipeline where tasks start, and where it commits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import anyio
+
+from atlas_async.catalog.carry import read_carry
+from atlas_async.catalog.head import Head, read_head
+from atlas_async.catalog.ledger import Ledger, read_ledger
+from atlas_async.catalog.reader import MailboxReader
+from atlas_async.catalog.snapshot import Snapshot, new_snapshot_id
+from atlas_async.catalog.vault import Vault
+from atlas_async.clock import iso_millis
+from atlas_async.errors import (
+    AtlasError,
+    IntegrityError,
+    NewerFormat,
+    ObjectNotFound,
+)
+from atlas_async.model.events import MailboxNotice, MailboxProgress, MailboxStarted
+from atlas_async.model.report import MailboxResult, NotStored
+from atlas_async.model.source import Folder
+from atlas_async.pipeline.attachments import AttachmentFetcher
+from atlas_async.pipeline.batch import SettledPage, Tally
+from atlas_async.pipeline.commit import Commit
+from atlas_async.pipeline.journal import Journal
+from atlas_async.pipeline.outcome import failed_result, leaves, outcome_of, worst
+from atlas_async.pipeline.ports import MailboxSource
+from atlas_async.pipeline.produce import Producer
+from atlas_async.pipeline.reconcile import Reconciler
+from atlas_async.pipeline.retry import retry_ledger
+from atlas_async.pipeline.rounds import Rounds
+from atlas_async.pipeline.settle import Settler
+from atlas_async.pipeline.surroundings import RunOptions, Surroundings
+from atlas_async.pipeline.tree import FolderTree, list_anew, read_tree
+
+
+class MailboxBackup:
+    """Backs one mailbox up once.
+
+    Args:
+        source: The mailbox.
+        vault: Its part of the bucket.
+        options: What to do.
+        around: What is shared with other mailboxes.
+    """
+
+    def __init__(
+        self, source: MailboxSource, vault: Vault, options: RunOptions, around: Surroundings
+    ) -> None:
+        self._source = source
+        self._vault = vault
+        self._options = options
+        self._around = around
+        self._clock = around.clock
+        self._tally = Tally()
+        self._notices: list[str] = []
+        self._snapshot_id = new_snapshot_id(self._clock.now())
+        self._started_at = iso_millis(self._clock.now())
+        self._checkpoint: Snapshot | None = None
+        self._expected = 0
+
+    async def run(self) -> MailboxResult:
+        """Read the mailbox and commit a snapshot when anything changed.
+
+        Never raises an ``AtlasError``: what went wrong is in the result (I4). Cancellation leaves
+        the last checkpoint and every committed snapshot as they are.
+        """
+        began = self._clock.monotonic()
+        errors: list[AtlasError] = []
+        result: MailboxResult | None = None
+        try:
+            result = await self._run()
+        except* AtlasError as group:
+            errors.extend(leaves(group))
+        if errors and _is_damage(errors[0]):
+            # The state of earlier runs cannot be read. Mail can: start over beside it.
+            self._notice(f"the last snapshot cannot be continued, all is read anew: {errors[0]}")
+            try:
+                result = await self._run(anew=True)
+            except* AtlasError as group:
+                errors = list(leaves(group))
+        if result is None:
+            result = failed_result(self._vault, self._tally, errors[0])
+        usage = self._source.usage
+        return replace(
+            result,
+            seconds=self._clock.monotonic() - began,
+            graph_requests=usage.requests,
+            throttled=usage.throttled,
+            throttled_seconds=usage.throttled_seconds,
+            notices=tuple(self._notices),
+        )
+
+    async def _run(self, *, anew: bool = False) -> MailboxResult:
+        head = Head() if anew else await self._read_head()
+        base = head.snapshot
+        tree = await read_tree(self._source, base, self._options.folders, self._clock)
+        journal = await self._open_journal(head, tree)
+        try:
+            return await self._read_and_commit(journal, tree, anew=anew)
+        finally:
+            journal.close()
+
+    async def _read_and_commit(
+        self, journal: Journal, tree: FolderTree, *, anew: bool
+    ) -> MailboxResult:
+        producer = Producer(
+            self._source,
+            self._around.budgets.pages,
+            expectation=self._around.expectation,
+            page_size=self._options.page_size,
+            clock=self._clock,
+            notice=self._notice,
+        )
+        settler = self._settler(journal)
+        self._checkpoint = None if anew else self._checkpoint
+        self._announce(tree, journal)
+        before = journal.ledger.entries
+        rounds = Rounds(
+            producer,
+            settler,
+            journal,
+            self._options,
+            self._around,
+            tally=self._tally,
+            applied=self._progress,
+            checkpoint=self._checkpoint,
+        )
+        error = await rounds.run(tree.read)
+        if error is None and not self._around.stop.requested:
+            error, tree = await self._finish(producer, settler, journal, tree, before)
+        return await self._commit(journal, tree, error, before)
+
+    async def _read_head(self) -> Head:
+        """Return where to start; a missing or damaged head is found again from the manifests."""
+        try:
+            head = await read_head(self._vault)
+        except NewerFormat:
+            raise
+        except IntegrityError as error:
+            self._notice(f"the mailbox's head is damaged ({error}); finding the newest snapshot")
+            head = None
+        return head or Head(await MailboxReader(self._vault).latest())
+
+    async def _open_journal(self, head: Head, tree: FolderTree) -> Journal:
+        base = head.snapshot
+        start = head.checkpoint
+        if start is None or start.parent != (base.snapshot_id if base else None):
+            start = self._fresh_start(base)
+        else:
+            self._checkpoint = head.checkpoint
+            self._notice(f"continuing an unfinished run of {start.started_at}")
+        draft = replace(
+            start,
+            snapshot_id=self._snapshot_id,
+            parent=base.snapshot_id if base else None,
+            started_at=self._started_at,
+            folders=tree.folders,
+            root_id=tree.root_id,
+            folder_link=tree.link,
+            folders_listed_at=tree.listed_at,
+            excluded=tuple(sorted(self._options.folders.exclude_well_known)),
+            recoverable=self._options.folders.recoverable,
+            full_run=self._options.full,
+        )
+        carry = await read_carry(self._vault, start.carry)
+        ledger = Ledger(await read_ledger(self._vault, start.ledger), self._snapshot_id)
+        journal = Journal(
+            self._vault, base, draft, carry, ledger, self._clock, held=self._around.held
+        )
+        await journal.open()
+        return journal
+
+    def _fresh_start(self, base: Snapshot | None) -> Snapshot:
+        if base is not None:
+            return base.without_counts()
+        return Snapshot(
+            snapshot_id=self._snapshot_id,
+            mailbox_id=self._vault.mailbox_id,
+            created_at=self._started_at,
+            started_at=self._started_at,
+            complete=False,
+        )
+
+    def _settler(self, journal: Journal) -> Settler:
+        fetcher = AttachmentFetcher(
+            self._source,
+            self._vault,
+            self._around.budgets.content,
+            self._tally,
+            self._options.spool_directory,
+        )
+        return Settler(
+            self._source,
+            self._vault,
+            fetcher,
+            journal,
+            self._tally,
+            self._around,
+            thorough=self._options.full,
+        )
+
+    def _announce(self, tree: FolderTree, journal: Journal) -> None:
+        anew = [f for f in tree.read if self._options.full or not _has_link(journal, f)]
+        self._expected = sum(folder.total_items for folder in anew)
+        self._around.emit(
+            MailboxStarted(
+                self._vault.mailbox_id,
+                folders=len(tree.read),
+                expected=self._expected,
+                incremental=journal.base is not None,
+            )
+        )
+
+    async def _finish(
+        self,
+        producer: Producer,
+        settler: Settler,
+        journal: Journal,
+        tree: FolderTree,
+        before: tuple[NotStored, ...],
+    ) -> tuple[AtlasError | None, FolderTree]:
+        """Try the ledger again and verify removals; return what stopped it and the newest tree.
+
+        A stop request ends it; what was not verified by then waits for the next run.
+        """
+        errors: list[AtlasError] = []
+        reconciler = Reconciler(
+            self._source,
+            journal,
+            tree,
+            settler,
+            producer.next_sequence,
+            lambda: list_anew(self._source, self._options.folders, self._clock),
+        )
+        try:
+            with anyio.CancelScope() as scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._around.stop.cancel, scope)
+                    await journal.settle_late()
+                    await retry_ledger(
+                        self._source, settler, journal, before, producer.next_sequence
+                    )
+                    await reconciler.run(frozenset(producer.vanished))
+                    group.cancel_scope.cancel()
+        except* AtlasError as failed:
+            errors.extend(leaves(failed))
+        if reconciler.unverified:
+            self._notice(
+                f"{reconciler.unverified} removals could not be verified; "
+                "they are kept until the next run"
+            )
+        return worst(errors), reconciler.tree
+
+    async def _commit(
+        self,
+        journal: Journal,
+        tree: FolderTree,
+        error: AtlasError | None,
+        before: tuple[NotStored, ...],
+    ) -> MailboxResult:
+        """Commit what was recorded, unless nothing changed, and say how it ended."""
+        for entry in journal.ledger.entries:
+            if entry.kind == "folder" and entry.object_id not in tree.ids:
+                journal.ledger.forget_object(entry.object_id)
+        journal.draft = replace(
+            journal.draft,
+            folders=tree.folders,
+            folder_link=tree.link,
+            folders_listed_at=tree.listed_at,
+        )
+        commit = Commit(
+            journal,
+            tree,
+            interrupted=self._around.stop.requested,
+            whole=error is None and not self._options.folders.only,
+            resumed=self._checkpoint is not None,
+            now=self._clock.now(),
+            at_once=self._around.commits,
+        )
+        snapshot_id = await commit.run(before, spool_directory=self._options.spool_directory)
+        entries = journal.ledger.entries
+        outcome, exit_code = outcome_of(
+            error,
+            snapshot_id,
+            interrupted=self._around.stop.requested,
+            missing=bool(entries) or not journal.carry.empty,
+        )
+        return MailboxResult(
+            mailbox_id=self._vault.mailbox_id,
+            outcome=outcome,
+            snapshot_id=snapshot_id,
+            messages=journal.messages,
+            stored=self._tally.stored,
+            deduplicated=self._tally.deduplicated,
+            unchanged=self._tally.unchanged,
+            removed=journal.removed,
+            attachments_stored=self._tally.attachments_stored,
+            attachments_deduplicated=self._tally.attachments_deduplicated,
+            failed=len(entries),
+            bytes_uploaded=self._vault.bytes_uploaded,
+            folders=len(tree.folders),
+            error=str(error) if error else "",
+            hint=error.hint if error else "",
+            exit_code=exit_code,
+            not_stored=entries,
+        )
+
+    def _notice(self, text: str) -> None:
+        self._notices.append(text)
+        self._around.emit(MailboxNotice(self._vault.mailbox_id, text))
+
+    def _progress(self, page: SettledPage) -> None:
+        tally = self._tally
+        self._around.emit(
+            MailboxProgress(
+                mailbox_id=self._vault.mailbox_id,
+                folder="/".join(page.batch.folder.path),
+                done=tally.done,
+                expected=max(self._expected, tally.done),
+                stored=tally.stored,
+                deduplicated=tally.deduplicated,
+                unchanged=tally.unchanged,
+                failed=tally.failed,
+                attachments=tally.attachments_stored,
+                bytes_uploaded=self._vault.bytes_uploaded,
+                throttled=self._source.usage.throttled,
+            )
+        )
+
+
+def _has_link(journal: Journal, folder: Folder) -> bool:
+    cursor = journal.cursors.get(folder.id)
+    return cursor is not None and cursor.link is not None
+
+
+def _is_damage(error: AtlasError) -> bool:
+    """Tell whether the state of earlier runs is damaged, which a run from the start gets around."""
+    damaged = isinstance(error, IntegrityError | ObjectNotFound)
+    return damaged and not isinstance(error, NewerFormat)

@@ -1,0 +1,71 @@
+"""What a run is to do, what its mailboxes share, and how it is asked to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from atlas_async.clock import Clock
+from atlas_async.config.settings import FolderChoice
+from atlas_async.model.events import Event
+from atlas_async.pipeline.budget import Budgets
+from atlas_async.pipeline.journal import RowCount
+from atlas_async.pipeline.page_lease import Expectation
+from atlas_async.pipeline.workers import WorkerShare
+
+COMMITS: Final = 8
+"""Mailboxes that write their snapshot at once."""
+
+
+class StopSignal:
+    """Asks a run to settle what is in flight and end. Setting it twice does nothing more."""
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+
+    @property
+    def requested(self) -> bool:
+        """Tell whether somebody asked."""
+        return self._event.is_set()
+
+    def request(self) -> None:
+        """Ask."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Wait until somebody asks."""
+        await self._event.wait()
+
+    async def cancel(self, scope: anyio.CancelScope) -> None:
+        """Wait until somebody asks, then cancel ``scope``."""
+        await self.wait()
+        scope.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What one run is to do, the same for every mailbox."""
+
+    folders: FolderChoice = field(default_factory=FolderChoice)
+    full: bool = False
+    page_size: int = 100
+    requests_at_once: int = 4
+    spool_directory: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all mailboxes of a run share."""
+
+    budgets: Budgets
+    clock: Clock
+    stop: StopSignal
+    emit: Callable[[Event], None]
+    held: RowCount = field(default_factory=RowCount)
+    expectation: Expectation = field(default_factory=Expectation)
+    share: WorkerShare = field(default_factory=WorkerShare)
+    commits: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(COMMITS))

@@ -1,0 +1,212 @@
+"""``async with Atlas(settings) as atlas:`` - the composition root, and the verbs as coroutines.
+
+An instance owns its connections and nothing else; several may live side by side, under asyncio or
+uvloop. Verbs run in the caller's task: cancelling it, or the task group around it, ends the verb,
+and what was committed stays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+import anyio
+
+from atlas_async.catalog.reader import SnapshotSummary, SnapshotView
+from atlas_async.clock import Clock, SystemClock
+from atlas_async.config.settings import FolderChoice, Settings
+from atlas_async.errors import ConfigError, UsageError
+from atlas_async.model.events import Event
+from atlas_async.model.report import RunReport
+from atlas_async.operations import listing, reading, verification
+from atlas_async.operations.backup import Backup
+from atlas_async.operations.hands import MailSource, OpenHands, OpenSource, own_hands
+from atlas_async.operations.listing import MailboxSummary
+from atlas_async.operations.reading import MessageContent
+from atlas_async.operations.tenant import Tenant
+from atlas_async.operations.verification import VerifyReport
+from atlas_async.pipeline.surroundings import RunOptions, StopSignal
+from atlas_async.store.base import ObjectStore
+
+
+class Atlas:
+    """The engine for one tenant.
+
+    Args:
+        settings: Where mail comes from and goes to. ``settings.graph`` may be None for everything
+            but ``backup``.
+        clock: Time; the machine's own unless a test brings another.
+        store: Takes the place of the store that the settings name; not closed by the instance.
+        source: Takes the place of Microsoft Graph.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        store: ObjectStore | None = None,
+        source: OpenSource | None = None,
+    ) -> None:
+        self.settings = settings
+        self._clock = clock or SystemClock()
+        self._given_store = store
+        self._open_source = source or self._graph
+        parts = {"clock": clock, "store": store, "source": source}
+        self._own_parts = [name for name, part in parts.items() if part is not None]
+        self._listeners: list[Callable[[Event], None]] = []
+        self._stack = AsyncExitStack()
+        self._tenant: Tenant | None = None
+
+    async def __aenter__(self) -> Self:
+        """Assemble the store; nothing is asked of it yet."""
+        store = self._given_store
+        if store is None:
+            from atlas_async.store.opening import open_store  # noqa: PLC0415 -- start-up time
+
+            store = await self._stack.enter_async_context(
+                open_store(
+                    self.settings.storage,
+                    self.settings.bucket,
+                    limits=self.settings.limits,
+                    clock=self._clock,
+                )
+            )
+        self._tenant = Tenant(self.settings, store, self._clock)
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release connections."""
+        with anyio.CancelScope(shield=True):
+            await self._stack.aclose()
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[Event]]:
+        """Open an endless stream of events, from now on.
+
+        A listener that does not keep up delays nobody: events wait for it in memory.
+        """
+        send, receive = anyio.create_memory_object_stream[Event](math.inf)
+        self._listeners.append(send.send_nowait)
+        try:
+            async with send, receive:
+                yield receive
+        finally:
+            self._listeners.remove(send.send_nowait)
+
+    async def backup(
+        self,
+        mailboxes: Sequence[str] | None = None,
+        *,
+        folders: FolderChoice | None = None,
+        full: bool = False,
+        allow_replica: bool = False,
+        stop: StopSignal | None = None,
+        processes: int | None = None,
+    ) -> RunReport:
+        """Back up the named mailboxes, or every one the directory knows.
+
+        Args:
+            mailboxes: Addresses or directory ids; None for all.
+            folders: Which folders; every mail folder by default.
+            full: Enumerate folders anew instead of asking for changes.
+            allow_replica: Back up into a bucket that is marked as a replica.
+            stop: Ends the run early, in order, with partial snapshots.
+            processes: Spread the mailboxes over so many worker processes; the limits hold for
+                all of them together. None: as ``settings.limits`` say. 1: in this process.
+
+        Returns:
+            What was done, mailbox by mailbox. A mailbox that failed does not raise.
+
+        Raises:
+            KeyMaterialError, StoreError, ReplicaRefused, UsageError: Before anything is written.
+            AuthError: Entra ID refuses the credential.
+        """
+        limits = self.settings.limits
+        options = RunOptions(
+            folders=folders or FolderChoice(),
+            full=full,
+            page_size=limits.page_size,
+            requests_at_once=limits.requests_per_mailbox,
+            spool_directory=self.settings.spool_directory,
+        )
+        hands = self._hands(limits.processes if processes is None else processes)
+        run = Backup(self._opened, options, stop or StopSignal(), self._emit)
+        return await run.run(self._open_source, hands, mailboxes, allow_replica=allow_replica)
+
+    async def list_mailboxes(self) -> list[MailboxSummary]:
+        """Return the mailboxes in the bucket."""
+        return await listing.list_mailboxes(self._opened)
+
+    async def list_snapshots(self, mailbox: str) -> list[SnapshotSummary]:
+        """Return a mailbox's snapshots, oldest first."""
+        return await listing.list_snapshots(self._opened, mailbox)
+
+    async def open_snapshot(
+        self, snapshot: str | None = None, mailbox: str | None = None
+    ) -> SnapshotView:
+        """Open a snapshot by (the beginning of) its id, or a mailbox's newest."""
+        return await listing.open_snapshot(self._opened, snapshot, mailbox)
+
+    async def read_message(
+        self, object_id: str, *, snapshot: str | None = None, mailbox: str | None = None
+    ) -> MessageContent:
+        """Return one message, checked."""
+        return await reading.read_message(
+            self._opened, object_id, snapshot=snapshot, mailbox=mailbox
+        )
+
+    async def verify(
+        self, *, snapshot: str | None = None, mailbox: str | None = None
+    ) -> VerifyReport:
+        """Check a snapshot, a mailbox, or everything."""
+        return await verification.verify(
+            self._opened, self._emit, snapshot=snapshot, mailbox=mailbox
+        )
+
+    @property
+    def _opened(self) -> Tenant:
+        if self._tenant is None:
+            msg = "use `async with Atlas(settings) as atlas:`"
+            raise RuntimeError(msg)
+        return self._tenant
+
+    def _emit(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+    def _graph(self) -> AbstractAsyncContextManager[MailSource]:
+        if self.settings.graph is None:
+            raise ConfigError(
+                ["no Microsoft Graph settings: tenant_id, client_id and a credential are needed"]
+            )
+        from atlas_async.graph.opening import open_graph  # noqa: PLC0415 -- start-up time
+
+        return open_graph(
+            self.settings.graph, self.settings.limits, clock=self._clock, emit=self._emit
+        )
+
+    def _hands(self, processes: int) -> OpenHands:
+        """Return who does the mailboxes. Raises ``UsageError`` before anything is asked."""
+        if processes == 1:
+            return own_hands
+        from atlas_async.shards.crew import spread_over  # noqa: PLC0415 -- start-up time
+
+        if self._own_parts:
+            raise UsageError(
+                f"an Atlas with its own {' and '.join(self._own_parts)} cannot use several "
+                "processes: workers are handed settings, not objects",
+                hint="use processes=1, or let the settings name the store and the source",
+            )
+        return spread_over(processes)
+
+
+__all__ = ["Atlas"]

@@ -1,0 +1,45 @@
+"""What the tables of limits and latency compare with: the formulas, on cases worked by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.latency import Need, Workload, count
+from benchmarks.limits import LATENCY, optimum
+
+
+@pytest.mark.parametrize(
+    ("requests", "windows", "rest"),
+    [(1, 0, 1), (100, 0, 100), (101, 1, 1), (200, 1, 100), (1_001, 10, 1)],
+)
+def test_the_optimum_waits_for_full_windows_only(requests: int, windows: int, rest: int) -> None:
+    """Whole windows pass while there is more to ask; the rest goes four at a time."""
+    assert optimum(requests, 100, 30.0) == pytest.approx(windows * 30.0 + rest / 4 * LATENCY)
+
+
+def test_the_optimum_is_never_below_four_in_flight() -> None:
+    """A window that is shorter than its requests take does not bound anything."""
+    assert optimum(1_000, 100, 0.01) == pytest.approx(1_000 / 4 * LATENCY)
+
+
+@pytest.mark.parametrize(
+    ("need", "seconds"), [(Need(20, 60, 36), 0.2 + 0.9 + 2.0), (Need(2, 60, 8), 0.2 + 0.6 + 1.5)]
+)
+def test_the_bound_is_the_longest_chain_or_four_at_a_time(need: Need, seconds: float) -> None:
+    """Listing and reading are each as slow as the slower of their chain and their number."""
+    work = Workload("x", 1, 1, graph=0.1, store=0.02)
+    assert need.bound(work) == pytest.approx(seconds + 6 * 0.02)
+
+
+def test_pages_are_counted_by_folder_whatever_their_address() -> None:
+    """First pages and links that lead on belong to one folder; all else is for the tree."""
+    paths = [
+        "/v1.0/users/u/mailFolders/A=/messages/delta",
+        "/v1.0/users/u/mailFolders('A=')/messages/delta",
+        "/v1.0/users/u/mailFolders/B/messages/delta",
+        "/v1.0/users/u/mailFolders/A=/childFolders",
+        "/v1.0/users/u/mailFolders/delta",
+    ]
+    served = [{"mailbox": "m", "path": path} for path in paths]
+    served.append({"mailbox": "", "path": "/v1.0/users"})
+    assert count(served) == [Need(longest=2, pages=3, tree=2)]

@@ -1,0 +1,164 @@
+"""The head is a convenience: damaged, missing or behind, the newest snapshot is found again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from atlas_async.catalog.head import Head, read_head, write_head
+from atlas_async.catalog.layout import head_key
+from atlas_async.catalog.reader import MailboxReader
+from atlas_async.catalog.snapshot import Snapshot
+from atlas_async.emulator import Corpus, CorpusOptions, Emulator
+from atlas_async.errors import ForeignObject, IntegrityError
+from atlas_async.model.report import Outcome
+from atlas_async.operations.tenant import Tenant
+from atlas_async.sdk import Atlas
+from tests.fakes.clock import FakeClock
+from tests.fakes.commits import Letter, committed
+from tests.fakes.histories import tenant_settings
+from tests.fakes.vaults import MAILBOX, OTHER_MAILBOX, existing_store, new_vault, plant
+
+USER = "user0000@contoso.com"
+
+
+def snapshot_named(name: str, mailbox_id: str = MAILBOX) -> Snapshot:
+    """Return a descriptor with little in it."""
+    return Snapshot(name, mailbox_id, "2026-04-20T12:00:00.000Z", "", complete=True)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        Head(),
+        Head(snapshot_named("a")),
+        Head(None, snapshot_named("c")),
+        Head(snapshot_named("a"), snapshot_named("c")),
+    ],
+)
+async def test_a_head_is_read_as_it_was_written(head: Head) -> None:
+    """Snapshot and checkpoint, each if any, survive; an older head is replaced."""
+    vault = new_vault()
+    assert await read_head(vault) is None
+    await write_head(vault, Head(snapshot_named("older")))
+    await write_head(vault, head)
+    assert await read_head(vault) == head
+
+
+async def test_the_head_of_another_mailbox_is_foreign() -> None:
+    """A head that was copied between mailboxes is not believed."""
+    store = existing_store()
+    await write_head(new_vault(store, OTHER_MAILBOX), Head(snapshot_named("a", OTHER_MAILBOX)))
+    body = store.bucket.objects[head_key(OTHER_MAILBOX)].body
+    await plant(store, head_key(MAILBOX), body)
+    with pytest.raises(ForeignObject):
+        await read_head(new_vault(store))
+
+
+@pytest.mark.parametrize("part", ["snapshot", "checkpoint"])
+async def test_a_head_that_holds_anothers_snapshot_is_refused(part: str) -> None:
+    """Each part must be of the head's own mailbox."""
+    vault = new_vault()
+    await write_head(vault, Head(**{part: snapshot_named("a", OTHER_MAILBOX)}))
+    with pytest.raises(IntegrityError, match=part):
+        await read_head(vault)
+
+
+async def test_the_newest_snapshot_is_found_without_the_head() -> None:
+    """Of all committed descriptors the one with the latest moment counts, whatever its id."""
+    store = existing_store()
+    vault = new_vault(store)
+    first = await committed(vault, "bbb", {"m": Letter("one")}, created_at="2026-04-20T12:00:00Z")
+    newest = await committed(
+        vault, "aaa", {"m": Letter("two")}, base=first, created_at="2026-04-21T12:00:00Z"
+    )
+    await store.delete(head_key(MAILBOX))
+    assert await MailboxReader(vault).latest() == newest
+
+
+async def test_a_descriptor_without_a_manifest_is_no_snapshot() -> None:
+    """A run that died before its commit point left nothing that counts."""
+    store = existing_store()
+    vault = new_vault(store)
+    first = await committed(vault, "aaa", {"m": Letter("one")})
+    await committed(vault, "bbb", {"m": Letter("two")}, created_at="2026-04-21T12:00:00Z")
+    await store.delete(f"manifests/{MAILBOX}/bbb.json")
+    reader = MailboxReader(vault)
+    assert await reader.latest() == first
+    assert [s.snapshot_id for s in await reader.snapshots()] == ["aaa"]
+
+
+@pytest.mark.parametrize("state", ["damaged", "missing", "foreign", "behind"])
+async def test_a_run_goes_on_whatever_became_of_the_head(state: str) -> None:
+    """The next run continues the newest snapshot and shows the mailbox exactly."""
+    options = CorpusOptions.plain(mailboxes=1, messages=12, body_bytes=200)
+    store = existing_store()
+    async with (
+        Emulator(Corpus(options), tls=True) as emulator,
+        Atlas(tenant_settings(emulator), store=store) as atlas,
+    ):
+        await atlas.backup([USER])
+        older_head = store.bucket.objects[head_key(USER)].body
+        emulator.control.mutate(USER, {"op": "create", "folder": "inbox", "subject": "second"})
+        await atlas.backup([USER])
+        newest = (await atlas.list_snapshots(USER))[-1].snapshot_id
+        await spoil_head(store, state, older_head)
+        emulator.control.mutate(USER, {"op": "create", "folder": "inbox", "subject": "third"})
+        report = await atlas.backup([USER])
+        assert report.mailboxes[0].outcome is Outcome.COMPLETE
+        view = await atlas.open_snapshot(None, USER)
+        shown = {record["object_id"] async for record in view.messages()}
+        truth = emulator.control.mailbox_truth(USER, content=False)
+        assert shown == {message["immutableId"] for message in truth["messages"]}
+        assert view.snapshot is not None
+        if state != "behind":
+            assert view.snapshot.parent == newest
+            assert report.mailboxes[0].stored == 1
+
+
+async def spoil_head(store: object, state: str, older: bytes) -> None:
+    """Do to the first user's head what ``state`` says."""
+    from atlas_async.store.memory import MemoryStore
+
+    assert isinstance(store, MemoryStore)
+    key = head_key(USER)
+    body = store.bucket.objects[key].body
+    if state == "missing":
+        await store.delete(key)
+    elif state == "foreign":
+        segment = next(k for k in store.bucket.objects if "/segments/" in k)
+        await plant(store, key, store.bucket.objects[segment].body)
+    elif state == "behind":
+        await plant(store, key, older)
+    else:
+        await plant(store, key, body[:40] + bytes([body[40] ^ 1]) + body[41:])
+
+
+async def test_a_head_of_a_newer_program_is_left_alone() -> None:
+    """The run fails and replaces nothing: an older program would lose what the newer one knows."""
+    options = CorpusOptions.plain(mailboxes=1, messages=3, body_bytes=200)
+    store = existing_store()
+    async with (
+        Emulator(Corpus(options), tls=True) as emulator,
+        Atlas(tenant_settings(emulator), store=store) as atlas,
+    ):
+        await atlas.backup([USER])
+        tenant = Tenant(atlas.settings, store, FakeClock())
+        await tenant.open_for_reading()
+        newer = {"format": 2, "kind": "head", "mailbox_id": USER}
+        await tenant.vault(USER)[0].put_document(head_key(USER), newer)
+        before = dict(store.bucket.objects)
+        emulator.control.mutate(USER, {"op": "create", "folder": "inbox", "subject": "more"})
+        report = await atlas.backup([USER])
+    assert report.mailboxes[0].outcome is Outcome.FAILED
+    assert "format version 2" in report.mailboxes[0].error
+    assert "update" in report.mailboxes[0].hint
+    assert report.exit_code == 16
+    assert store.bucket.objects == before
+
+
+def test_a_head_knows_what_it_lacks() -> None:
+    """An empty head has neither part, and parts are compared by value."""
+    assert Head() == Head(None, None)
+    assert replace(Head(), snapshot=snapshot_named("a")) != Head()

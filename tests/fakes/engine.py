@@ -1,0 +1,198 @@
+"""A stand-in for the SDK behind the commands: answers with what a test gave it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import anyio
+import anyio.lowlevel
+
+from atlas_async.catalog.reader import FolderView, SnapshotSummary
+from atlas_async.config.settings import FolderChoice
+from atlas_async.errors import SnapshotNotFound
+from atlas_async.model.events import Event
+from atlas_async.model.record import AttachmentRecord, MessageRecord
+from atlas_async.model.report import NotStored, RunReport
+from atlas_async.model.source import Folder
+from atlas_async.operations.listing import MailboxSummary
+from atlas_async.operations.reading import MessageContent
+from atlas_async.operations.verification import VerifyReport
+from atlas_async.pipeline.surroundings import StopSignal
+
+
+@dataclass(frozen=True)
+class FakeView:
+    """A snapshot held in memory."""
+
+    summary: SnapshotSummary
+    folders: Sequence[FolderView] = ()
+    lost: Sequence[NotStored] = ()
+    records: Sequence[MessageRecord] = ()
+
+    async def messages(
+        self, folder_ids: frozenset[str] | None = None
+    ) -> AsyncIterator[MessageRecord]:
+        for record in self.records:
+            if folder_ids is None or record["folder_id"] in folder_ids:
+                yield record
+
+    async def not_stored(self) -> Sequence[NotStored]:
+        return self.lost
+
+
+@dataclass
+class FakeEngine:
+    """Answers from its fields and keeps what it was asked. ``error`` is raised by every verb."""
+
+    report: RunReport | None = None
+    happenings: Sequence[Event] = ()
+    mailboxes: Sequence[MailboxSummary] = ()
+    snapshots: Sequence[SnapshotSummary] = ()
+    view: FakeView | None = None
+    content: MessageContent | None = None
+    verified: VerifyReport | None = None
+    error: BaseException | None = None
+    hangs: bool = False
+    calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    closed: bool = False
+    at_work: anyio.Event = field(default_factory=anyio.Event)
+    stopped: RunReport | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.closed = True
+
+    @asynccontextmanager
+    async def events(self) -> AsyncIterator[AsyncIterator[Event]]:
+        yield self._happen()
+
+    async def _happen(self) -> AsyncIterator[Event]:
+        for event in self.happenings:
+            yield event
+
+    def _asked(self, verb: str, **arguments: Any) -> None:
+        self.calls.append((verb, arguments))
+        if self.error is not None:
+            raise self.error
+
+    async def backup(
+        self,
+        mailboxes: Sequence[str] | None = None,
+        *,
+        folders: FolderChoice | None = None,
+        full: bool = False,
+        allow_replica: bool = False,
+        stop: StopSignal | None = None,
+    ) -> RunReport:
+        self._asked(
+            "backup", mailboxes=mailboxes, folders=folders, full=full, allow_replica=allow_replica
+        )
+        await anyio.lowlevel.checkpoint()
+        self.at_work.set()
+        if self.stopped is not None:
+            assert stop is not None
+            await stop.wait()
+            if not self.hangs:
+                return self.stopped
+            await anyio.sleep_forever()
+        assert self.report is not None
+        return self.report
+
+    async def list_mailboxes(self) -> Sequence[MailboxSummary]:
+        self._asked("list_mailboxes")
+        self.at_work.set()
+        if self.hangs:
+            await anyio.sleep_forever()
+        return self.mailboxes
+
+    async def list_snapshots(self, mailbox: str) -> Sequence[SnapshotSummary]:
+        self._asked("list_snapshots", mailbox=mailbox)
+        return self.snapshots
+
+    async def open_snapshot(
+        self, snapshot: str | None = None, mailbox: str | None = None
+    ) -> FakeView:
+        self._asked("open_snapshot", snapshot=snapshot, mailbox=mailbox)
+        if self.view is None:
+            raise SnapshotNotFound(f"no snapshot starts with {snapshot}")
+        return self.view
+
+    async def read_message(
+        self, object_id: str, *, snapshot: str | None = None, mailbox: str | None = None
+    ) -> MessageContent:
+        self._asked("read_message", object_id=object_id, snapshot=snapshot, mailbox=mailbox)
+        assert self.content is not None
+        return self.content
+
+    async def verify(
+        self, *, snapshot: str | None = None, mailbox: str | None = None
+    ) -> VerifyReport:
+        self._asked("verify", snapshot=snapshot, mailbox=mailbox)
+        assert self.verified is not None
+        return self.verified
+
+
+def attachment_row(**changes: Any) -> AttachmentRecord:
+    """Return an attachment's record with the given fields changed."""
+    row: dict[str, Any] = {
+        "attachment_id": "ATT1",
+        "name": "plan.pdf",
+        "type": "file",
+        "content_type": "application/pdf",
+        "size_bytes": 2100,
+        "content_bytes": 2048,
+        "checksum": "c" * 64,
+        "is_inline": False,
+    }
+    return row | changes  # type: ignore[return-value]  # tests change single fields by name
+
+
+def message_row(**changes: Any) -> MessageRecord:
+    """Return a message's record with the given fields changed."""
+    row: dict[str, Any] = {
+        "object_id": "MSG1",
+        "folder_id": "F1",
+        "checksum": "a" * 64,
+        "size_bytes": 5500,
+        "content": "b" * 32,
+        "subject": "Hello",
+        "received": "2026-04-20T11:29:59Z",
+        "modified": "2026-04-21T00:00:00Z",
+        "is_read": True,
+        "flag": "notFlagged",
+        "categories": ["Blue"],
+        "internet_message_id": "<1@contoso.com>",
+        "sender": "bob@contoso.com",
+        "is_draft": False,
+        "has_attachments": False,
+    }
+    return row | changes  # type: ignore[return-value]  # tests change single fields by name
+
+
+def snapshot_row(**changes: Any) -> SnapshotSummary:
+    """Return a snapshot's summary with the given fields changed."""
+    fields: dict[str, Any] = {
+        "snapshot_id": "s1",
+        "mailbox_id": "ann@contoso.com",
+        "created_at": "2026-04-20T12:00:00.123Z",
+        "messages": 10,
+        "new": 3,
+        "changed": 2,
+        "removed": 1,
+        "complete": True,
+        "size_bytes": 4096,
+        "not_stored": 0,
+        "written_by": "atlas_async",
+    }
+    return SnapshotSummary(**(fields | changes))
+
+
+def folder_row(folder_id: str, *path: str, count: int = 0, **changes: Any) -> FolderView:
+    """Return a folder with so many messages."""
+    name = path[-1] if path else ""
+    return FolderView(Folder(folder_id, "root", name, path, **changes), count)
