@@ -290,6 +290,19 @@ async def both_at_work(rig: Yard, parent: subprocess.Popen[str]) -> list[int]:
     return workers
 
 
+async def hold_both(rig: Yard) -> None:
+    """Let no more requests be answered; return when two mailboxes wait for such a request.
+
+    What was asked for before is still answered, and a mailbox that had nothing else in flight
+    could be committed at the first signal.
+    """
+    control = rig.emulator.control
+    control.configure(latency=600.0)
+    control.clear_log()
+    while len({one["mailbox"] for one in control.log()["served"]} - {""}) < 2:
+        await anyio.sleep(0.02)
+
+
 async def test_a_killed_parent_takes_its_workers_along(tmp_path: Path, watch: Watch) -> None:
     """After kill -9 of the parent the workers end by themselves, and nothing is lost (I6)."""
     async with open_yard(tmp_path, LONG, limits=SLOW) as rig:
