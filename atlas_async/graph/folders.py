@@ -1,7 +1,7 @@
 """The folder tree of a mailbox: children level by level, well-known names by name, paths by id.
 
-Levels wait for each other; the names do not wait for them, so they are asked for in places in
-flight that a level leaves free.
+The delta link comes first, then the levels, which wait for each other. The names wait for neither,
+so they are asked for in places in flight that those leave free.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import anyio
 
 from atlas_async.errors import (
     AtlasError,
+    GraphError,
     GraphItemError,
     GraphNotFound,
     GraphProtocolError,
+    GraphThrottled,
     NoMailbox,
 )
 from atlas_async.graph.batch import MOST_PARTS, Part, fetch_batch
@@ -91,21 +93,30 @@ class FolderReader:
             NoMailbox: There is no root folder.
             GraphError: See the subclasses.
         """
-        root = await self._root()
+        there = anyio.Event()
+        link: str | None = None
+        root: JsonObject = {}
         names: dict[str, str] = {}
         found: list[JsonObject] = []
         searches = 0
 
-        async def name() -> None:
-            names.update(await self._well_known())
-
         async def descend() -> None:
-            nonlocal searches
+            nonlocal link, searches
+            link = await self._first_link(there)
             first = self._path("mailFolders", query=_LIST_QUERY)
-            below, searches = await self._below(root["id"], first)
+            below, searches = await self._below(ROOT, first)
             found.extend(below)
 
-        await run_together((descend, name))
+        async def find_root() -> None:
+            await there.wait()
+            root.update(await self._root())
+
+        async def name() -> None:
+            await there.wait()
+            names.update(await self._well_known())
+
+        await run_together((descend, find_root, name))
+        found = [folder for folder in found if folder["id"] != root["id"]]
         if recoverable and DUMPSTER in names.values():
             dumpster = await self._fetch(self._folder_url(DUMPSTER))
             below, further = await self._below(dumpster["id"], self._children_path(dumpster["id"]))
@@ -114,10 +125,14 @@ class FolderReader:
         folders = arrange(found, root["id"], names)
         if root.get("totalItemCount"):
             folders = (make_folder(root, (), ROOT), *folders)
-        return FolderListing(folders, root["id"], searches)
+        return FolderListing(folders, root["id"], link, searches)
 
-    async def changes(self, link: str | None) -> FolderChanges:
+    async def changes(self, link: str | None, *, there: anyio.Event | None = None) -> FolderChanges:
         """Run one round of the folder delta; see ``MailboxSource.folder_changes``.
+
+        Args:
+            link: Where to continue; None for a first round.
+            there: Set when the first page has come.
 
         Raises:
             SyncStateGone: ``link`` is no longer honoured.
@@ -131,6 +146,8 @@ class FolderReader:
         while True:
             call = Call(url, self._where, page_size=lambda: DELTA_PAGE)
             document = (await self._client.fetch(self._lane, call)).document
+            if there is not None:
+                there.set()
             page = read_page(document, self._where)
             latest.update((item["id"], item) for item in page.items)
             latest.update(dict.fromkeys(page.removed))
@@ -146,6 +163,20 @@ class FolderReader:
             removed=tuple(key for key, item in latest.items() if item is None),
             link=end,
         )
+
+    async def _first_link(self, there: anyio.Event) -> str | None:
+        """Return the link of a first round; ``there`` is set once the mailbox has answered.
+
+        Nothing else is asked before, so a principal without a mailbox costs one request.
+        """
+        try:
+            return (await self.changes(None, there=there)).link
+        except (GraphThrottled, NoMailbox):
+            raise
+        except GraphError:
+            # Without a link the next run lists anew: dearer, and just as right.
+            there.set()
+            return None
 
     async def _root(self) -> JsonObject:
         try:

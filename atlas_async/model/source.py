@@ -47,14 +47,16 @@ class Folder:
 
 @dataclass(frozen=True, slots=True)
 class FolderListing:
-    """The whole folder tree below the root, at one moment.
+    """The whole folder tree below the root.
 
     ``folders`` come parents first; search folders are left out and counted. ``root_id`` is the id
-    of ``msgfolderroot``.
+    of ``msgfolderroot``. ``link`` is the folder delta's from before the first folder was listed,
+    so that it tells of every change the listing missed; None when there is none to be had.
     """
 
     folders: tuple[Folder, ...]
     root_id: str
+    link: str | None = None
     search_folders: int = 0
 
 

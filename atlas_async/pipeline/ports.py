@@ -64,7 +64,8 @@ class MailboxSource(Protocol):
 
         Well-known names are resolved by well-known name. With ``recoverable``, the folder
         ``recoverableitemsdeletions`` and what lies below it are part of the listing. The root
-        itself is listed (path ``()``) only when it holds items.
+        itself is listed (path ``()``) only when it holds items. The link of the folder delta comes
+        from before anything was listed.
         """
         ...
 

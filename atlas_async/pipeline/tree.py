@@ -15,7 +15,7 @@ from typing import Final
 from atlas_async.catalog.snapshot import Snapshot
 from atlas_async.clock import Clock, iso_millis
 from atlas_async.config.settings import FolderChoice
-from atlas_async.errors import GraphError, GraphThrottled, NoMailbox, UsageError
+from atlas_async.errors import GraphError, GraphThrottled, UsageError
 from atlas_async.model.source import Folder, FolderChanges, JsonObject
 from atlas_async.pipeline.ports import MailboxSource
 
@@ -66,18 +66,12 @@ async def read_tree(
 
 
 async def list_anew(source: MailboxSource, choice: FolderChoice, clock: Clock) -> FolderTree:
-    """List everything. The delta link is taken first, so that nothing falls between the two.
+    """List everything.
 
     Raises: as ``read_tree``.
     """
-    try:
-        link: str | None = (await source.folder_changes(None)).link
-    except (GraphThrottled, NoMailbox):
-        raise
-    except GraphError:
-        link = None  # without it the next run lists anew: dearer, and just as right
     listing = await source.list_folders(recoverable=choice.recoverable)
-    return choose(listing.folders, choice, listing.root_id, link, iso_millis(clock.now()))
+    return choose(listing.folders, choice, listing.root_id, listing.link, iso_millis(clock.now()))
 
 
 def with_changes(folders: tuple[Folder, ...], changes: FolderChanges) -> tuple[Folder, ...] | None:

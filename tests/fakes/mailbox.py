@@ -158,7 +158,7 @@ class FakeMailbox:
                     visit(folder.id)
 
         visit(ROOT)
-        return FolderListing(tuple(listed), ROOT)
+        return FolderListing(tuple(listed), ROOT, f"tree:{self.tree_version}")
 
     async def folder_changes(self, link: str | None) -> FolderChanges:
         await self._ask()

@@ -47,6 +47,7 @@ def serve(
     root_items: int = 0,
 ) -> None:
     """Script a root with ``top`` below it, and the ids of well-known names."""
+    server.on(f"{BASE}/delta", reply({"value": [], "@odata.deltaLink": "the link"}))
     server.on(f"{BASE}/msgfolderroot", reply(folder("root", "", totalItemCount=root_items)))
     server.on(BASE, reply({"value": top}))
     for name, key in (names or {}).items():
@@ -177,7 +178,7 @@ async def test_parts_of_a_batch_count_and_carry_the_preference() -> None:
         mailbox = tenant.mailbox(USER)
         await mailbox.list_folders(recoverable=False)
 
-        assert mailbox.usage.requests == 2 + len(WELL_KNOWN) + len(top)
+        assert mailbox.usage.requests == 3 + len(WELL_KNOWN) + len(top)
     (batch,) = (seen for seen in server.seen if seen.path == "/$batch")
     sent = json.loads(batch.body)["requests"]
     assert [part["id"] for part in sent] == [one["id"] for one in top]
@@ -204,6 +205,69 @@ async def test_folders_are_asked_one_by_one_where_a_batch_fails(batch: Answer) -
         listing = await tenant.mailbox(USER).list_folders(recoverable=False)
 
     assert [f.path for f in listing.folders][-1] == ("F3", "BELOW")
+
+
+async def test_the_link_is_from_before_the_listing() -> None:
+    """No folder is listed before the delta's last page: what changes then, the link tells of."""
+    async with GraphServer() as server, tenant_of(server) as tenant:
+        serve(server, [folder("in")])
+        more = f"{BASE}/delta?$skiptoken=1"
+        first = {"value": [], "@odata.nextLink": f"{server.url}/v1.0{more}"}
+        server.on(f"{BASE}/delta", reply(first))
+        server.on(more, reply({"value": [], "@odata.deltaLink": "the end"}))
+        listing = await tenant.mailbox(USER).list_folders(recoverable=False)
+
+    assert listing.link == "the end"
+    asked = server.paths()
+    rounds = [place for place, path in enumerate(asked) if path == f"{BASE}/delta"]
+    assert len(rounds) == 2
+    assert max(rounds) < min(asked.index(BASE), asked.index(children_of("in")))
+
+
+async def test_names_do_not_wait_for_the_link() -> None:
+    """Root and names are asked for beside the delta's second page, not after it."""
+    named = anyio.Event()
+
+    async def name(_request: web.Request) -> web.StreamResponse:
+        named.set()
+        return web.json_response({"id": "in"})
+
+    async def last_page(_request: web.Request) -> web.StreamResponse:
+        await named.wait()
+        return web.json_response({"value": [], "@odata.deltaLink": "the end"})
+
+    async with GraphServer() as server, tenant_of(server) as tenant:
+        serve(server, [folder("in")])
+        more = f"{BASE}/delta?$skiptoken=1"
+        first = {"value": [], "@odata.nextLink": f"{server.url}/v1.0{more}"}
+        server.on(f"{BASE}/delta", reply(first))
+        server.on(more, last_page)
+        server.on(f"{BASE}/inbox", name)
+        listing = await tenant.mailbox(USER).list_folders(recoverable=False)
+
+    assert listing.folders[0].well_known_name == "inbox"
+
+
+@pytest.mark.parametrize("answer", [fault(400, "ErrorInvalidRequest"), reply({"value": []})])
+async def test_without_a_folder_delta_the_tree_is_still_listed(answer: Answer) -> None:
+    """A delta that is refused, or ends without a link, costs the link and nothing else."""
+    async with GraphServer() as server, tenant_of(server) as tenant:
+        serve(server, [folder("in")])
+        server.on(f"{BASE}/delta", answer)
+        listing = await tenant.mailbox(USER).list_folders(recoverable=False)
+
+    assert (listing.link, [f.id for f in listing.folders]) == (None, ["in"])
+
+
+async def test_a_principal_without_a_mailbox_costs_one_request() -> None:
+    """What answers that there is no mailbox is not asked for anything else."""
+    async with GraphServer() as server, tenant_of(server) as tenant:
+        serve(server, [folder("in")])
+        server.on(f"{BASE}/delta", fault(404, "MailboxNotEnabledForRESTAPI"))
+        with pytest.raises(NoMailbox):
+            await tenant.mailbox(USER).list_folders(recoverable=False)
+
+    assert server.paths() == [f"{BASE}/delta"]
 
 
 async def test_recoverable_items_are_listed_on_request() -> None:
