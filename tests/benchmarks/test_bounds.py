@@ -31,6 +31,13 @@ def test_the_bound_is_the_longest_chain_or_four_at_a_time(need: Need, seconds: f
     assert need.bound(work) == pytest.approx(seconds + 6 * 0.02)
 
 
+def test_computing_bounds_what_comes_after_the_tree() -> None:
+    """CPU seconds count where they are more than the pages take, and add to the listing."""
+    work, need = Workload("x", 1, 1, graph=0.1, store=0.02), Need(20, 60, 36)
+    assert need.bound(work, 1.9) == need.bound(work)
+    assert need.bound(work, 2.5) == pytest.approx(need.bound(work) + 0.5)
+
+
 def test_pages_are_counted_by_folder_whatever_their_address() -> None:
     """First pages and links that lead on belong to one folder; all else is for the tree."""
     paths = [
