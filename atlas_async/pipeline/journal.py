@@ -230,12 +230,17 @@ class Journal:
         self._rows[object_id] = (sequence, record)
 
     async def settle_late(self) -> None:
-        """Record items of which a sighting was written to a run already, in the order fetched."""
+        """Record items of which a sighting was written to a run already, in the order fetched.
+
+        Cancelling it loses none: an item waits here until it is recorded, for the cursor has moved
+        past it already.
+        """
         while self._late:
-            self._late.sort(key=lambda entry: entry[1])
-            item, sequence = self._late.pop(0)
+            entry = min(self._late, key=lambda entry: entry[1])
+            item, sequence = entry
             object_id = item.record["object_id"]
             before = (await self.known([object_id])).get(object_id)
+            self._late.remove(entry)
             change = Change.NEW if before is None else Change.STATE
             self.put(SettledItem(item.record, change, before), sequence, late=True)
             written = self._flushed.get(slot_of(object_id)) or 0

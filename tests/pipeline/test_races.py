@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import Any
 
+import anyio
 import pytest
 
 from atlas_async.catalog.carry import Carry
@@ -104,3 +105,27 @@ async def test_return_to_the_old_state_is_recorded_after_a_checkpoint() -> None:
     journal.absorb(again)
     await journal.settle_late()
     assert (await journal.known([message]))[message]["is_read"] is False
+
+
+async def test_cancelling_loses_no_sighting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sighting whose look-up was cut off is recorded by the next call: its cursor has moved."""
+    world = World()
+    message = world.mailbox.add(world.inbox)
+    await world.back_up()
+    journal = await opened(world)
+    before = (await journal.known([message]))[message]
+    journal.absorb(seen(before, world.inbox, 1, is_read=True))
+    await journal.checkpoint()
+    journal.absorb(seen(before, world.inbox, 2, is_read=True, categories=["late"]))
+    known = journal.known
+
+    async def never(_object_ids: list[str]) -> Any:
+        scope.cancel()
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(journal, "known", never)
+    with anyio.CancelScope() as scope:
+        await journal.settle_late()
+    monkeypatch.setattr(journal, "known", known)
+    await journal.settle_late()
+    assert (await journal.known([message]))[message]["categories"] == ["late"]
