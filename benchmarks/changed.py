@@ -10,6 +10,7 @@ from benchmarks.comparison import (
     Round,
     Workload,
     compared,
+    in_turns,
     opened_together,
     plain,
     programs_for,
@@ -80,7 +81,9 @@ def measure(options: Options) -> Table:
         ):
             for it in programs.values():
                 it.run("backup", expected={"messages": counts[mailbox]})
-            rounds[kind] = [_round(graph, night, mailbox, programs) for _ in range(options.repeat)]
+            rounds[kind] = [
+                _round(graph, night, mailbox, programs, number) for number in range(options.repeat)
+            ]
             if options.profile and kind == store_to_profile(options.stores):
                 night.pass_over(graph, mailbox)
                 with sampling(programs["engine"].pid, NAME, options.results):
@@ -108,10 +111,14 @@ def measure(options: Options) -> Table:
     return compared(NAME, title, rounds, figures, notes)
 
 
-def _round(graph: Microsoft, night: Night, mailbox: str, programs: dict[str, Program]) -> Round:
+def _round(
+    graph: Microsoft, night: Night, mailbox: str, programs: dict[str, Program], number: int
+) -> Round:
     night.pass_over(graph, mailbox)
     there = graph.count_messages(mailbox)
     return {
-        name: it.run("backup", expected={"messages": there if name == "engine" else night.shown})
-        for name, it in programs.items()
+        name: programs[name].run(
+            "backup", expected={"messages": there if name == "engine" else night.shown}
+        )
+        for name in in_turns(list(programs), number)
     }

@@ -135,6 +135,12 @@ def programs_for(kind: str) -> tuple[str, ...]:
     return ("engine",) if kind == "directory" else PROGRAMS
 
 
+def in_turns(names: Sequence[str], number: int) -> list[str]:
+    """Return the programs in the order of a round: each is first, and last, in its turn."""
+    start = number % len(names)
+    return [*names[start:], *names[:start]]
+
+
 def first_backups(options: Options, workload: Workload) -> dict[str, list[Round]]:
     """Copy everything into empty stores; return the rounds by store.
 
@@ -145,12 +151,13 @@ def first_backups(options: Options, workload: Workload) -> dict[str, list[Round]
     with warmed(workload) as (graph, counts):
         for kind in options.stores:
             rounds[kind] = []
-            for _ in range(options.repeat):
+            for number in range(options.repeat):
                 taken: Round = {}
-                for name in programs_for(kind):
+                for name in in_turns(programs_for(kind), number):
                     wanted = {"messages": sum(counts[box] for box in workload.mailboxes(name))}
-                    if workload.attachments and "floor" in taken:
-                        wanted["attachments"] = taken["floor"].done["attachments"]
+                    found = {run.done["attachments"] for run in taken.values()}
+                    if workload.attachments and found:
+                        (wanted["attachments"],) = found
                     with opened(name, kind, graph, workload) as it:
                         taken[name] = it.run("backup", expected=wanted)
                 rounds[kind].append(taken)

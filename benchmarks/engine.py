@@ -10,10 +10,9 @@ from typing import Any
 import msal  # noqa: F401 -- loaded here, where nothing is measured: it is start-up, not mail
 
 from atlas_async.config.sources import load_settings
-from atlas_async.event_loop import run_program
 from atlas_async.model.report import RunReport
 from atlas_async.sdk import Atlas
-from benchmarks.measured import Verbs, answer_verbs
+from benchmarks.measured import Verbs, run
 
 _SUMMED = (
     "messages",
@@ -73,5 +72,4 @@ def _told(report: RunReport) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    # As the command line runs it.
-    run_program(answer_verbs, engine)
+    run(engine)

@@ -17,7 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-import uvloop
+from atlas_async.event_loop import run_program
 
 _CLEAR = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
@@ -72,5 +72,5 @@ async def _next_line() -> str:
 
 
 def run(program: Callable[[dict[str, Any]], AbstractAsyncContextManager[Verbs]]) -> None:
-    """Run a program under uvloop."""
-    uvloop.run(answer_verbs(program))
+    """Run a program as the command line runs the engine: the same event loop and collector."""
+    run_program(answer_verbs, program)

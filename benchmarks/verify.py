@@ -10,6 +10,7 @@ from benchmarks.comparison import (
     WALL,
     Round,
     compared,
+    in_turns,
     opened_together,
     programs_for,
     warmed,
@@ -32,8 +33,11 @@ def measure(options: Options) -> Table:
                 for it in programs.values():
                     it.run("backup", expected=expected)
                 rounds[kind] = [
-                    {name: it.run("verify", expected=expected) for name, it in programs.items()}
-                    for _ in range(options.repeat)
+                    {
+                        name: programs[name].run("verify", expected=expected)
+                        for name in in_turns(list(programs), number)
+                    }
+                    for number in range(options.repeat)
                 ]
                 if options.profile and kind == store_to_profile(options.stores):
                     engine = programs["engine"]

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Final
+
+PACE: Final = frozenset(
+    {
+        "latency",
+        "bandwidth",
+        "throttle",
+        "time_scale",
+        "mailbox_requests",
+        "mailbox_concurrent",
+        "retry_after",
+    }
+)
+"""Switches for when an answer comes and how many do. What an answer holds is the same."""
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from atlas_async.emulator.behaviour import PACE
 from atlas_async.emulator.faults import FaultBook, FaultRule
 from atlas_async.emulator.ids import MalformedId
 from atlas_async.emulator.journal import Journal
@@ -99,7 +100,8 @@ class Control:
     def configure(self, **values: Any) -> dict[str, Any]:
         """Change switches of the behaviour by name and return all of them."""
         self._world.behaviour.change(values)
-        self._world.pages.clear()
+        if not values.keys() <= PACE:
+            self._world.pages.clear()
         return self._world.behaviour.as_json()
 
     def log(self) -> dict[str, Any]:

@@ -47,8 +47,12 @@ SMALL_RUNS: Final = 10
 
 @dataclass(slots=True)
 class RowCount:
-    """Rows held in memory by all mailboxes of a run, about 2 KB each."""
+    """Rows held in memory by all mailboxes of a process, about 2 KB each.
 
+    Beyond ``most`` of them, mailboxes that hold many write theirs out.
+    """
+
+    most: int = MOST_ROWS
     held: int = 0
 
 
@@ -272,7 +276,7 @@ class Journal:
         """Tell whether enough was settled, or time has passed, since the last checkpoint."""
         if not self._settled_since:
             return False
-        crowded = self._held.held > MOST_ROWS and len(self._rows) >= CROWDED_ROWS
+        crowded = self._held.held > self._held.most and len(self._rows) >= CROWDED_ROWS
         waited = self._clock.monotonic() - self._checkpoint_at
         return crowded or self._settled_since >= CHECKPOINT_MESSAGES or waited >= CHECKPOINT_SECONDS
 

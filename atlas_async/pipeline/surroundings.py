@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 import anyio
 
@@ -13,9 +13,9 @@ from atlas_async.clock import Clock
 from atlas_async.config.settings import FolderChoice
 from atlas_async.model.events import Event
 from atlas_async.pipeline.budget import Budgets
-from atlas_async.pipeline.journal import RowCount
+from atlas_async.pipeline.journal import MOST_ROWS, RowCount
 from atlas_async.pipeline.page_lease import Expectation
-from atlas_async.pipeline.workers import WorkerShare
+from atlas_async.pipeline.workers import MOST_WORKERS, WorkerShare
 
 COMMITS: Final = 8
 """Mailboxes that write their snapshot at once."""
@@ -69,3 +69,32 @@ class Surroundings:
     expectation: Expectation = field(default_factory=Expectation)
     share: WorkerShare = field(default_factory=WorkerShare)
     commits: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(COMMITS))
+
+    @classmethod
+    def of_one_process(
+        cls,
+        processes: int,
+        *,
+        budgets: Budgets,
+        clock: Clock,
+        stop: StopSignal,
+        emit: Callable[[Event], None],
+    ) -> Self:
+        """Return the surroundings of one of so many processes, which hold together what one would.
+
+        Args:
+            processes: How many the run is spread over.
+            budgets: This process's own.
+            clock: Time and sleep.
+            stop: Asks the run to end.
+            emit: Told of events.
+        """
+        return cls(
+            budgets,
+            clock,
+            stop,
+            emit,
+            held=RowCount(MOST_ROWS // processes),
+            share=WorkerShare(max(1, MOST_WORKERS // processes)),
+            commits=anyio.Semaphore(max(1, COMMITS // processes)),
+        )

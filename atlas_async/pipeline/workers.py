@@ -20,10 +20,12 @@ class WorkerShare:
     """Divides the workers among the pages that are being settled, of all mailboxes.
 
     Args:
+        most: Messages in flight at once, of all pages.
         seconds: How long a PUT is expected to take before one has been seen.
     """
 
-    def __init__(self, seconds: float = 0.008) -> None:
+    def __init__(self, most: int = MOST_WORKERS, seconds: float = 0.008) -> None:
+        self._most = most
         self._pages = 0
         self._seconds = seconds
 
@@ -33,7 +35,7 @@ class WorkerShare:
         self._pages += 1
         wanted = max(FEWEST_WORKERS, int(MESSAGES_PER_SECOND * self._seconds))
         try:
-            yield max(1, min(wanted, WORKERS_PER_PAGE, MOST_WORKERS // self._pages))
+            yield max(1, min(wanted, WORKERS_PER_PAGE, self._most // self._pages))
         finally:
             self._pages -= 1
 

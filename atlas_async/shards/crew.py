@@ -104,7 +104,8 @@ async def _open_crew(
             for number, share in enumerate(division.shares, 1):
                 shard = Shard(number, division.places, send.clone(), around.stop, around.emit)
                 settings = replace(tenant.settings, limits=share, passphrase=Secret(""))
-                group.start_soon(shard.run, Job(settings, tenant.sealer, options, level))
+                job = Job(settings, tenant.sealer, options, len(division.shares), level)
+                group.start_soon(shard.run, job)
                 shards.append(shard)
             send.close()
             yield Crew(shards, receive)

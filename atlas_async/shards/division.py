@@ -22,8 +22,8 @@ class Division:
 def divide(limits: Limits, mailboxes: int, processes: int) -> Division:
     """Divide ``limits`` for so many mailboxes among at most so many workers.
 
-    No worker is started that could never have a mailbox. What holds for a mailbox holds
-    unchanged, as each is done by one worker.
+    No worker is started that could never have a mailbox, or an upload. What holds for a mailbox
+    holds unchanged, as each is done by one worker.
 
     Args:
         limits: Those of the whole run.
@@ -31,12 +31,12 @@ def divide(limits: Limits, mailboxes: int, processes: int) -> Division:
         processes: Workers wanted.
     """
     at_once = min(limits.mailboxes, mailboxes)
-    count = min(processes, at_once)
+    count = min(processes, at_once, limits.uploads)
     uploads = _parts(limits.uploads, count)
     budgets = _parts(limits.byte_budget, count)
     places = -(-at_once // count) if count else 0
     shares = [
-        replace(limits, processes=1, mailboxes=places, uploads=max(1, puts), byte_budget=budget)
+        replace(limits, processes=1, mailboxes=places, uploads=puts, byte_budget=budget)
         for puts, budget in zip(uploads, budgets, strict=True)
     ]
     return Division(shares, places)

@@ -18,12 +18,13 @@ class Job:
 
     ``settings`` hold this worker's share of the limits and no passphrase: ``sealer`` is the key,
     opened, which spares each worker the derivation (0.2 s of CPU, 64 MiB) and a secret.
-    ``log_level`` is the parent's, for the records of this program.
+    ``workers`` is how many there are. ``log_level`` is the parent's, for this program's records.
     """
 
     settings: Settings
     sealer: Sealer
     options: RunOptions
+    workers: int
     log_level: int
 
 

@@ -94,7 +94,13 @@ class Worker:
         ):
             await store.open_bucket(create=False)
             tenant = Tenant(settings, store, clock, job.sealer)
-            around = Surroundings(Budgets.of(limits.byte_budget), clock, self._stop, emit)
+            around = Surroundings.of_one_process(
+                job.workers,
+                budgets=Budgets.of(limits.byte_budget),
+                clock=clock,
+                stop=self._stop,
+                emit=emit,
+            )
             hands = OwnHands(tenant, source, job.options, around)
             self._outbox.put(Ready())
             async with anyio.create_task_group() as mailboxes:

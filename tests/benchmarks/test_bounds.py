@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.latency import Need, Workload, count
-from benchmarks.limits import LATENCY, optimum
+from benchmarks.limits import CASES, LATENCY, STRUCK, optimum, told
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,30 @@ def test_pages_are_counted_by_folder_whatever_their_address() -> None:
     served = [{"mailbox": "m", "path": path} for path in paths]
     served.append({"mailbox": "", "path": "/v1.0/users"})
     assert count(served) == [Need(longest=2, pages=3, tree=2)]
+
+
+def request(mailbox: str, finished: float, status: int = 200) -> dict[str, object]:
+    """Return a request as the server tells of it."""
+    return {"mailbox": mailbox, "finished": finished, "status": status}
+
+
+def test_a_storm_is_told_by_those_it_struck() -> None:
+    """The first success after it, and the pace in the second window after it, are of the struck."""
+    case = next(case for case in CASES if case.storm == "one")
+    after = [105.0 + second for second in (1.5, *(3.0 + n / 100 for n in range(30)))]
+    later = [105.0 + 6.0 + n / 100 for n in range(39)]
+    served = [request(STRUCK, 102.0, 429), request("other", 105.1)]
+    served += [request(STRUCK, moment) for moment in (*after, *later)]
+    storm = told(case, served, 7, 100.0, 105.0)
+    assert (storm.refused, storm.back) == (7, 1.5)
+    assert storm.pace == pytest.approx(100 * 30 / 39)
+
+
+def test_a_storm_that_strikes_nobody_is_an_error() -> None:
+    """A storm between two windows, or after the last request, would show nothing."""
+    case = next(case for case in CASES if case.storm == "all")
+    calm = [request("a", 102.0), request("b", 103.0, 429)]
+    with pytest.raises(RuntimeError, match="1 mailboxes were not struck"):
+        told(case, calm, 0, 100.0, 105.0)
+    with pytest.raises(RuntimeError, match="left to ask"):
+        told(case, [request("b", 103.0, 429), request("b", 107.0)], 1, 100.0, 105.0)

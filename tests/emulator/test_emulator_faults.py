@@ -254,6 +254,18 @@ async def test_latency_and_bandwidth_take_clock_time(
     assert clock.monotonic() - before >= 2.0 + len(answers[0].raw) / 1_000
 
 
+async def test_rendered_pages_outlive_a_change_of_pace(
+    emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kept answers are thrown away when what they hold changes, not when only their time does."""
+    cleared = []
+    monkeypatch.setattr(PageCache, "clear", cleared.append)
+    emulator.control.configure(latency=0.0, throttle=False)
+    assert not cleared
+    emulator.control.configure(latency=0.0, inline_limit=1_000)
+    assert len(cleared) == 1
+
+
 async def test_control_over_http(emulator: Emulator, probe: GraphProbe) -> None:
     """The same verbs work below /_emulator/ without a token."""
 

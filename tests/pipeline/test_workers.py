@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
+from atlas_async.clock import SystemClock
+from atlas_async.pipeline.budget import Budgets
+from atlas_async.pipeline.journal import MOST_ROWS
+from atlas_async.pipeline.surroundings import COMMITS, StopSignal, Surroundings
 from atlas_async.pipeline.workers import (
     FEWEST_WORKERS,
     MOST_WORKERS,
@@ -34,6 +40,32 @@ def test_a_slow_store_gets_many() -> None:
     for _ in range(100):
         share.learn(2.0)
     assert given(share) == WORKERS_PER_PAGE
+
+
+def test_processes_hold_together_what_one_would() -> None:
+    """Rows, messages and commits of a run are divided among its processes, one each at least."""
+    whole = surroundings(1)
+    assert (whole.held.most, whole.commits.value) == (MOST_ROWS, COMMITS)
+    part = surroundings(2)
+    assert (part.held.most, part.commits.value) == (MOST_ROWS // 2, COMMITS // 2)
+    for share, most in ((whole.share, MOST_WORKERS), (part.share, MOST_WORKERS // 2)):
+        for _ in range(100):
+            share.learn(2.0)
+        with ExitStack() as pages:
+            counts = [pages.enter_context(share.page()) for _ in range(8)]
+        assert counts[-1] == most // 8
+    assert surroundings(1_000).commits.value == given(surroundings(1_000).share) == 1
+
+
+def surroundings(processes: int) -> Surroundings:
+    """Return those of one of so many processes."""
+    return Surroundings.of_one_process(
+        processes,
+        budgets=Budgets.of(1 << 24),
+        clock=SystemClock(),
+        stop=StopSignal(),
+        emit=lambda _: None,
+    )
 
 
 def test_pages_share_them() -> None:

@@ -63,7 +63,7 @@ def test_values_arrive_as_they_were(value: Take | Settle | Told) -> None:
 def test_secrets_arrive_and_stay_masked() -> None:
     """A job brings its secrets along; printing it on either side shows none of them (I7)."""
     options = RunOptions(FolderChoice(("Inbox",), frozenset({"drafts"})), full=True)
-    job = Job(SETTINGS, Sealer(KEY), options, 30)
+    job = Job(SETTINGS, Sealer(KEY), options, 2, 30)
     arrived = unpack(pack(job)[LENGTH.size :])
     assert isinstance(arrived, Job)
     assert arrived.settings == SETTINGS

@@ -18,13 +18,13 @@ whole = st.integers(min_value=1, max_value=300)
 def test_shares_add_up(
     at_once: int, mailboxes: int, processes: int, uploads: int, budget: int
 ) -> None:
-    """Bytes add up exactly; uploads and mailboxes too unless there are fewer than workers."""
+    """Bytes and uploads add up exactly; mailboxes too, unless workers are to have as many each."""
     limits = replace(Limits(), mailboxes=at_once, uploads=uploads, byte_budget=budget)
     division = divide(limits, mailboxes, processes)
     count = len(division.shares)
-    assert 1 <= count <= min(at_once, mailboxes, processes)
+    assert count == min(at_once, mailboxes, processes, uploads)
     assert sum(share.byte_budget for share in division.shares) == budget
-    assert sum(share.uploads for share in division.shares) == max(uploads, count)
+    assert sum(share.uploads for share in division.shares) == uploads
     assert all(share.uploads >= 1 for share in division.shares)
     assert all(share.mailboxes == division.places for share in division.shares)
     assert 0 <= division.places * count - min(at_once, mailboxes) < count
