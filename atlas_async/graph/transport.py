@@ -94,6 +94,8 @@ def _look_around(settings: GraphSettings) -> Surroundings:
     direct = is_loopback(host) or bool(urllib.request.proxy_bypass(host))
     # Asked once: aiohttp's own way looks for proxies and a .netrc on every single request.
     proxy = None if direct else urllib.request.getproxies().get(parts.scheme)
+    if proxy is not None and "://" not in proxy:
+        proxy = f"http://{proxy}"  # as curl reads it
     try:
         release = version("atlas-async")
     except PackageNotFoundError:

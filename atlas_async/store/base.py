@@ -16,6 +16,8 @@ from atlas_async.errors import ObjectTooLarge
 
 CHUNK_BYTES = 1 << 20
 """Largest piece a streamed body is handed over in, in bytes."""
+UNKNOWN_SIZE = -1
+"""The ``size`` of an object opened for streaming whose length the server did not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,10 @@ class ObjectReader(Protocol):
 
     @property
     def info(self) -> ObjectInfo:
-        """What the store says of the object; a listing's fields plus metadata."""
+        """What the store says of the object; a listing's fields plus metadata.
+
+        Its size is ``UNKNOWN_SIZE`` where the server did not tell it.
+        """
         ...
 
     def __aiter__(self) -> AsyncIterator[bytes]:

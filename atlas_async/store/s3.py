@@ -5,7 +5,6 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from email.utils import parsedate_to_datetime
 
 import aiohttp
 
@@ -21,6 +20,7 @@ from atlas_async.errors import (
 )
 from atlas_async.store.base import (
     CHUNK_BYTES,
+    UNKNOWN_SIZE,
     ListPage,
     ObjectInfo,
     ObjectReader,
@@ -33,6 +33,7 @@ from atlas_async.store.s3_answer import FIRST_REFUSAL, AnswerTooLong, header_map
 from atlas_async.store.s3_control import S3Control
 from atlas_async.store.s3_errors import Fault, store_error
 from atlas_async.store.s3_exchange import Exchange
+from atlas_async.store.s3_headers import content_length, http_date
 from atlas_async.store.s3_http import S3Http
 from atlas_async.store.s3_listing import listing_query, parse_listing
 from atlas_async.store.s3_transport import TRANSPORT_ERRORS, UploadStream, lost
@@ -103,11 +104,14 @@ class S3Store:
             await self._create_bucket()
 
     async def head(self, key: str) -> ObjectInfo | None:
-        """Return the object's description with its metadata, or None."""
+        """Return the object's description with its metadata, or None.
+
+        Raises ``StoreError`` for an answer without the object's length.
+        """
         check_key(key)
         answer, fault = await self._http.call(Exchange("HEAD", key))
         if fault is None:
-            return _info(key, answer.headers)
+            return _info(key, answer.headers, self._length(key, answer.headers))
         if fault.status == _NOT_FOUND and fault.code in {"", "NoSuchKey"}:
             return None
         raise self._error(fault, "s3:GetObject", key)
@@ -122,7 +126,7 @@ class S3Store:
         if fault is not None:
             raise self._error(fault, "s3:GetObject", key)
         check_size(len(answer.body), most, f"{self.name}/{key}")
-        return StoredObject(_info(key, answer.headers), answer.body)
+        return StoredObject(_info(key, answer.headers, len(answer.body)), answer.body)
 
     def open(self, key: str) -> AbstractAsyncContextManager[ObjectReader]:
         """Open the object for streaming. Entering raises ``ObjectNotFound``."""
@@ -178,9 +182,11 @@ class S3Store:
             if response.status >= FIRST_REFUSAL:
                 fault = await self._http.fault(response)
                 raise self._error(fault, "s3:GetObject", key)
-            yield S3Reader(
-                _info(key, header_map(response.headers.items())), response, self._http.endpoint
-            )
+            headers = header_map(response.headers.items())
+            size = content_length(headers)
+            # A chunked answer tells none, and can be read all the same.
+            info = _info(key, headers, UNKNOWN_SIZE if size is None else size)
+            yield S3Reader(info, response, self._http.endpoint)
 
     async def _create_bucket(self) -> None:
         try:
@@ -236,20 +242,31 @@ class S3Store:
             raise self._error(fault, "s3:PutObject", key)
         self.conditional_writes = fault is not None
 
+    def _length(self, key: str, headers: Mapping[str, str]) -> int:
+        """Return the length that an answer to HEAD tells; its caller has no body to measure."""
+        size = content_length(headers)
+        if size is None:
+            raise StoreError(
+                "the store's answer to HEAD does not tell the object's length",
+                hint="a proxy or server on the way leaves out Content-Length: make it pass that on,"
+                " or go round it (no_proxy, ATLAS_S3_ENDPOINT)",
+                where=f"{self.name}/{key}",
+            )
+        return size
+
     def _error(self, fault: Fault, action: str, key: str) -> StoreError:
         where = f"{self.name}/{key}" if key else self.name
         return store_error(fault, action, self._bucket, where)
 
 
-def _info(key: str, headers: Mapping[str, str]) -> ObjectInfo:
-    modified = headers.get("last-modified")
+def _info(key: str, headers: Mapping[str, str], size: int) -> ObjectInfo:
     metadata = {
         name[len(_META) :]: text for name, text in headers.items() if name.startswith(_META)
     }
     return ObjectInfo(
         key,
-        int(headers.get("content-length", "0")),
+        size,
         headers.get("etag", "").strip('"'),
-        parsedate_to_datetime(modified) if modified else None,
+        http_date(headers.get("last-modified", "")),
         metadata,
     )

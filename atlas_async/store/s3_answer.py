@@ -68,7 +68,7 @@ def whole_answer(data: bytes, *, bodyless: bool) -> Answer | None:
     After such an answer the connection can be used again. ``bodyless`` says that HEAD was asked.
     """
     found = _HEAD.match(data)
-    if found is None:
+    if found is None or (end := found.end()) > MAX_HEAD_BYTES:
         return None
     status = int(found[1])
     lines = found[2].decode("utf-8", "surrogateescape").split("\r\n")
@@ -76,7 +76,7 @@ def whole_answer(data: bytes, *, bodyless: bool) -> Answer | None:
     headers = {name.lower(): value.strip(" \t") for name, _, value in fields}
     if len(headers) != len(fields):
         headers = header_map([(name, value.strip(" \t")) for name, _, value in fields])
-    body = data[found.end() :]
+    body = data[end:]
     plain = (
         "transfer-encoding" not in headers
         and headers.get("connection", "keep-alive").lower() == "keep-alive"

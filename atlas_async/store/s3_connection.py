@@ -74,7 +74,8 @@ class Connection(asyncio.Protocol):
         """Send a request and return its answer. To be called on an idle connection.
 
         Args:
-            message: The request's bytes; they are held until they have left.
+            message: The request's bytes, in pieces of which none is empty; they are held until
+                they have left.
             bodyless: The method is HEAD.
             most: Bytes of a success's body beyond which it is given up.
             seconds: The longest the whole exchange may take, apart from silence (``expire``).

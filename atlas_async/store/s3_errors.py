@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from xml.sax.saxutils import unescape
 
 from atlas_async.errors import (
@@ -19,6 +18,7 @@ from atlas_async.errors import (
     StoreMisconfigured,
     StoreTransient,
 )
+from atlas_async.store.s3_headers import http_date
 
 MAX_ERROR_BYTES = 64 << 10
 """How much of an error's body is read."""
@@ -208,12 +208,8 @@ def _skew_error(fault: Fault, where: str) -> StoreMisconfigured:
 
 
 def _skew(date: str, now: datetime) -> float:
-    if not date:
-        return 0.0
-    try:
-        return (parsedate_to_datetime(date) - now).total_seconds()
-    except (ValueError, TypeError):  # not a date, or one without a zone
-        return 0.0
+    theirs = http_date(date)
+    return (theirs - now).total_seconds() if theirs is not None else 0.0
 
 
 def _retry_after(text: str) -> float:

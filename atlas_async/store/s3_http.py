@@ -30,6 +30,7 @@ from atlas_async.store.s3_exchange import (
     WIRE_BYTES,
     Exchange,
 )
+from atlas_async.store.s3_headers import content_length
 from atlas_async.store.s3_transport import TRANSPORT_ERRORS, AnswerLost, UploadStream, lost
 from atlas_async.store.s3_wire import Address, Patience, Wire
 from atlas_async.store.sigv4 import UNSIGNED_PAYLOAD, Signer, encode_path, timestamp
@@ -137,7 +138,8 @@ class S3Http:
             message = [f"{head}\r\n".encode()]
         else:
             framed = f"{head}Content-Type: {_BODY_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
-            message = [framed.encode(), body]
+            # From Python 3.12 on asyncio never gets rid of an empty piece, and spins on it.
+            message = [framed.encode(), body] if body else [framed.encode()]
         try:
             return await wire.exchange(
                 message,
@@ -151,22 +153,19 @@ class S3Http:
 
     async def _call_by_session(self, request: Exchange) -> Answer:
         async with await self.send(request) as response:
-            too_long = request.most is not None and (response.content_length or 0) > request.most
-            if too_long and response.status < FIRST_REFUSAL:
-                response.close()
-                raise AnswerTooLong(request.most or 0)
-            return await self._read(response, request.body)
+            return await self._read(response, request.body, request.most)
 
     async def _read(
-        self, response: aiohttp.ClientResponse, body: bytes | UploadStream | None = None
+        self,
+        response: aiohttp.ClientResponse,
+        body: bytes | UploadStream | None = None,
+        most: int | None = None,
     ) -> Answer:
         try:
             if response.status < FIRST_REFUSAL:
-                received = await response.read()
+                received = await _whole(response, most)
             else:
-                received = b""
-                while chunk := await response.content.read(MAX_ERROR_BYTES - len(received)):
-                    received += chunk
+                received = await _beginning(response, MAX_ERROR_BYTES)
         except TRANSPORT_ERRORS as error:
             raise lost(error, self.endpoint, body) from error
         return Answer(response.status, header_map(response.headers.items()), received)
@@ -244,6 +243,8 @@ class S3Http:
     def _surroundings(self) -> tuple[ssl.SSLContext | None, str | None]:
         """Return trust and proxy; reads files and asks the system."""
         proxy = None if proxy_bypass(self.host) else getproxies().get(self._scheme)
+        if proxy is not None and "://" not in proxy:
+            proxy = f"http://{proxy}"  # as curl reads it
         return (self._trust() if self._scheme == "https" else None), proxy
 
     def _trust(self) -> ssl.SSLContext:
@@ -271,6 +272,27 @@ async def _send_once(
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise AnswerLost(str(error)) from error
+
+
+async def _whole(response: aiohttp.ClientResponse, most: int | None) -> bytes:
+    """Read a success's body. Raises ``AnswerTooLong`` as soon as it is known to exceed ``most``."""
+    if most is None:
+        return await response.read()
+    if (content_length(response.headers) or 0) <= most:
+        body = await _beginning(response, most + 1)
+        if len(body) <= most:
+            return body
+    response.close()  # the rest is not waited for
+    raise AnswerTooLong(most)
+
+
+async def _beginning(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Read a body, at most the first ``most`` bytes of it."""
+    pieces: list[bytes] = []
+    while piece := await response.content.read(most):
+        pieces.append(piece)
+        most -= len(piece)
+    return b"".join(pieces)
 
 
 def _payload(body: bytes | UploadStream | None) -> object:

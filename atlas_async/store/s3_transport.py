@@ -86,6 +86,12 @@ def _translate(error: Exception, where: str) -> StoreError:
         return connect_error(error.os_error, where)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return connect_error(error, where)
+    if isinstance(error, aiohttp.InvalidURL):  # it is not quoted: it may hold a password
+        return StoreMisconfigured(
+            "the proxy's URL cannot be used",
+            hint="write http_proxy and https_proxy as http://HOST:PORT, or unset them",
+            where=where,
+        )
     if isinstance(error, TimeoutError):
         return StoreTransient("the store did not answer in time", where=where)
     text = str(error) or type(error).__name__

@@ -81,7 +81,7 @@ class Wire:
         """Send a request and return its answer.
 
         Args:
-            message: The whole request.
+            message: The whole request, in pieces of which none is empty.
             bodyless: The method is HEAD.
             most: Bytes of a success's body beyond which it is given up.
             resend: Whether it may be sent again when a kept connection turns out closed.

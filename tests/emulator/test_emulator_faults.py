@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from atlas_async.emulator import Behaviour, Corpus, CorpusOptions, Emulator, FaultRule
+from atlas_async.emulator.pages import PageCache
 from tests.fakes.clock import FakeClock
 from tests.fakes.graph_probe import Answer, GraphProbe
 
@@ -258,7 +259,7 @@ async def test_rendered_pages_outlive_a_change_of_pace(
     emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kept answers are thrown away when what they hold changes, not when only their time does."""
-    cleared = []
+    cleared: list[PageCache] = []
     monkeypatch.setattr(PageCache, "clear", cleared.append)
     emulator.control.configure(latency=0.0, throttle=False)
     assert not cleared

@@ -227,6 +227,16 @@ def test_what_is_no_answer_is_refused(data: bytes) -> None:
         read(data)
 
 
+def test_a_head_in_one_piece_is_bounded_too() -> None:
+    """What is taken at once has a head of at most ``MAX_HEAD_BYTES``, like what comes in pieces."""
+    rest = b"Content-Length: 0\r\n\r\n"
+    longest = OK + b"X: ".ljust(MAX_HEAD_BYTES - len(OK) - len(rest) - 2, b"x") + b"\r\n" + rest
+    assert whole_answer(longest, bodyless=False) is not None
+    longer = longest.replace(b"X: ", b"X: x")
+    assert whole_answer(longer, bodyless=False) is None
+    assert judge(longer, bodyless=False) is None
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_long_refusal_is_cut(chunked: bool) -> None:
     """Of an error's body ``MAX_ERROR_BYTES`` are kept; the rest is not waited for."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -14,18 +15,30 @@ import trustme
 from atlas_async.clock import SystemClock
 from atlas_async.config.secret import Secret
 from atlas_async.config.settings import S3Settings
-from atlas_async.errors import StoreAuthError, StoreError, StoreTransient
+from atlas_async.errors import (
+    ObjectTooLarge,
+    StoreAuthError,
+    StoreError,
+    StoreMisconfigured,
+    StoreTransient,
+)
+from atlas_async.store.base import UNKNOWN_SIZE, ObjectInfo
 from atlas_async.store.s3 import S3Store
+from atlas_async.store.s3_answer import Answer
+from atlas_async.store.s3_connection import Connection
+from atlas_async.store.s3_errors import MAX_ERROR_BYTES
 from atlas_async.store.s3_exchange import WIRE_BYTES
 from tests.fakes.bodies import PatternBody, md5_of
 from tests.fakes.canned_s3 import Asked, answer, canned_s3, refusal
 from tests.fakes.clock import FakeClock
 from tests.fakes.forward_proxy import ForwardProxy
 from tests.fakes.raw_server import Peer, raw_server
+from tests.fakes.s3_servers import free_port
 
 BODY = b"sealed"
 METADATA = {"X-Message-Id": "AAMk=/+", "x-text": "a  b"}
 STORED = answer(200, BODY, ETag='"e"', X_Amz_Meta_K="v")
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @asynccontextmanager
@@ -111,6 +124,146 @@ async def test_small_bodies_use_the_wire_and_others_do_not() -> None:
         assert used(store) == (False, True)
 
 
+@pytest.fixture(params=["direct", "proxied"])
+def way(request: pytest.FixtureRequest) -> str:
+    """Take the wire, and the HTTP client, in turn."""
+    way = str(request.param)
+    if way == "proxied":
+        request.getfixturevalue("proxy")
+    return way
+
+
+async def test_no_piece_of_a_request_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty body is told by its length alone: newer asyncio would send it for ever."""
+    sent: list[Sequence[bytes]] = []
+    exchange = Connection.exchange
+
+    async def note(self: Connection, message: Sequence[bytes], **how: Any) -> Answer:
+        sent.append(message)
+        return await exchange(self, message, **how)
+
+    monkeypatch.setattr(Connection, "exchange", note)
+    async with canned_s3(answer()) as server, opened(server.settings) as store:
+        for body in (b"", b"x"):
+            await store.put("a", body, md5=md5_of(body))
+    assert [[piece != b"" for piece in message] for message in sent] == [[True], [True, True]]
+    assert [asked.headers["content-length"] for asked in server.asked] == ["0", "1"]
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n",
+        CHUNKED + b"b\r\n01234567890\r\n",
+        CHUNKED + b"5\r\n01234\r\n6\r\n567890\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n01234567890",
+    ],
+)
+async def test_a_body_beyond_the_bound_is_not_waited_for(reply: bytes) -> None:
+    """However its length is told, an object that is too large is given up before its end."""
+
+    async def never_end(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(reply)
+        await peer.gone()
+
+    async with raw_server(never_end) as server:
+        settings = S3Settings(f"http://127.0.0.1:{server.port}", "r", "a", Secret("s"))
+        async with opened(settings) as store:
+            with pytest.raises(ObjectTooLarge, match="10 bytes"):
+                await store.get("a", most=10)
+
+
+@pytest.mark.usefixtures("way")
+async def test_a_refusal_without_end_is_not_waited_for() -> None:
+    """Its beginning says what was refused, however long it goes on."""
+    length = b"Content-Length: %d\r\n\r\n" % (2 * MAX_ERROR_BYTES)
+    told = b"<Code>AccessDenied</Code>".ljust(MAX_ERROR_BYTES + 1)
+
+    async def never_end(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(b"HTTP/1.1 403 Forbidden\r\n" + length + told)
+        await peer.gone()
+
+    async with raw_server(never_end) as server:
+        settings = S3Settings(f"http://127.0.0.1:{server.port}", "r", "a", Secret("s"))
+        async with opened(settings) as store:
+            with pytest.raises(StoreAuthError, match="AccessDenied"):
+                await store.get("a", most=10)
+
+
+@pytest.mark.usefixtures("way")
+async def test_an_object_in_chunks_is_read_with_its_length() -> None:
+    """Without Content-Length the body's own length counts; a stream's size is not known."""
+    chunked = CHUNKED + b"4\r\nseal\r\n2\r\ned\r\n0\r\n\r\n"
+    async with canned_s3(chunked) as server, opened(server.settings) as store:
+        for most in (None, len(BODY)):
+            stored = await store.get("a", most=most)
+            assert (stored.info.size, stored.body) == (len(BODY), BODY)
+        async with store.open("a") as reader:
+            assert reader.info.size == UNKNOWN_SIZE
+            assert b"".join([piece async for piece in reader]) == BODY
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("field", [b"", b"Content-Length: %b\r\n" % (b"0" * 5000)])
+async def test_a_head_without_a_length_says_what_is_wrong(field: bytes) -> None:
+    """An unknown length is not taken for that of an empty, and so damaged, object."""
+    reply = b"HTTP/1.1 200 OK\r\n" + field + b"\r\n"
+    async with canned_s3(reply) as server, opened(server.settings) as store:
+        with pytest.raises(StoreError, match="does not tell the object's length") as caught:
+            await store.head("a")
+    assert type(caught.value) is StoreError
+    assert "Content-Length" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        "yesterday",
+        "Mon, 99 Apr 2026 11:29:59 GMT",
+        "Mon, 20 Apr 99999999999 11:29:59 GMT",
+        "Mon, 20 Apr 2026 11:29:59",
+    ],
+)
+async def test_a_date_that_is_none_is_left_out(date: str) -> None:
+    """Neither an object's date nor a refusal's keeps the answer from being understood."""
+    found = answer(200, b"", Last_Modified=date)
+    replies = (found, found, found, refusal(403, "AccessDenied", Date=date))
+    async with canned_s3(*replies) as server, opened(server.settings) as store:
+        assert await store.head("a") == ObjectInfo("a", 0)
+        assert (await store.get("a")).info == ObjectInfo("a", 0)
+        async with store.open("a") as reader:
+            assert reader.info == ObjectInfo("a", 0)
+        with pytest.raises(StoreAuthError):
+            await store.head("a")
+
+
+async def test_a_proxy_may_be_written_without_its_scheme(
+    proxy: ForwardProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``HOST:PORT`` is read as curl does."""
+    monkeypatch.setenv("http_proxy", f"user:hush@127.0.0.1:{proxy.port}")
+    async with canned_s3(STORED) as server, opened(server.settings) as store:
+        assert (await store.get("a")).body == BODY
+    assert len(proxy.forwarded) == 1
+
+
+async def test_a_proxy_that_is_no_url_is_told_without_its_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is a mistake in the settings, and not tried again."""
+    monkeypatch.setenv("http_proxy", "http://user:hush@[::1")
+    monkeypatch.setenv("no_proxy", "")
+    settings = S3Settings(f"http://127.0.0.1:{free_port()}", "r", "a", Secret("s"))
+    async with opened(settings) as store:
+        with pytest.raises(StoreMisconfigured, match="proxy") as caught:
+            await store.head("a")
+    assert "http://HOST:PORT" in caught.value.hint
+    assert "hush" not in f"{caught.value}{caught.value.hint}"
+
+
 @pytest.mark.parametrize("text", ["a\r\nx-amz-acl: public-read", "a\nb", "a\rb", "a\0b"])
 @pytest.mark.parametrize("size", [1, WIRE_BYTES + 1])
 async def test_a_header_that_would_be_two_is_refused(text: str, size: int) -> None:
@@ -173,8 +326,7 @@ async def test_what_is_no_http_is_transient() -> None:
 async def test_a_listing_in_chunks_is_read() -> None:
     """AWS sends listings chunked."""
     page = b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-    chunked = head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(page), page)
+    chunked = CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(page), page)
     async with canned_s3(chunked) as server, opened(server.settings) as store:
         for _ in range(2):
             assert (await store.list_page("")).objects == ()

@@ -54,7 +54,11 @@ async def ask(
     """Put ``body`` under the name ``text``."""
     head = f"PUT /{text} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
     return await wire.exchange(
-        [head.encode(), body], bodyless=False, resend=resend, most=most, seconds=seconds
+        [head.encode(), body] if body else [head.encode()],
+        bodyless=False,
+        resend=resend,
+        most=most,
+        seconds=seconds,
     )
 
 
