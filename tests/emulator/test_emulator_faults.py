@@ -260,7 +260,11 @@ async def test_rendered_pages_outlive_a_change_of_pace(
 ) -> None:
     """Kept answers are thrown away when what they hold changes, not when only their time does."""
     cleared: list[PageCache] = []
-    monkeypatch.setattr(PageCache, "clear", lambda cache: cleared.append(cache))
+
+    def clear(cache: PageCache) -> None:
+        cleared.append(cache)
+
+    monkeypatch.setattr(PageCache, "clear", clear)
     emulator.control.configure(latency=0.0, throttle=False)
     assert not cleared
     emulator.control.configure(latency=0.0, inline_limit=1_000)
