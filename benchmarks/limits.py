@@ -104,7 +104,9 @@ class Case:
 
 
 CALM = Case("50 mailboxes, a little over one window", 50, 60)
-LONG = Case("50 mailboxes, a little over ten windows", 50, 370, granted=40, enforced=40, window=3.0)
+LONG = Case(
+    "50 mailboxes, a little over five windows", 50, 170, granted=40, enforced=40, window=6.0
+)
 CASES = (
     CALM,
     LONG,

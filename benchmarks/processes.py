@@ -125,7 +125,7 @@ def run_once(servers: Servers, corpus: CorpusOptions, processes: int) -> Figures
 
 def measure(options: Options) -> Table:
     """Measure one and two processes, one after the other in each repeat."""
-    mailboxes, messages = (4, 40) if options.quick else (16, 3_000)
+    mailboxes, messages = (4, 40) if options.quick else (16, 6_000)
     corpus = CorpusOptions.plain(mailboxes=mailboxes, messages=messages)
     with replay(corpus) as servers:
         run_once(servers, corpus, 1)  # records every answer
