@@ -60,8 +60,9 @@ def request(mailbox: str, finished: float, status: int = 200) -> dict[str, objec
 def test_a_storm_is_told_by_those_it_struck() -> None:
     """The first success after it, and the pace in the second window after it, are of the struck."""
     case = next(case for case in CASES if case.storm == "one")
-    after = [105.0 + second for second in (1.5, *(3.0 + n / 100 for n in range(30)))]
-    later = [105.0 + 6.0 + n / 100 for n in range(39)]
+    second, third = 105.0 + case.window, 105.0 + 2 * case.window
+    after = [106.5, *(second + n / 100 for n in range(30))]
+    later = [third + n / 100 for n in range(39)]
     served = [request(STRUCK, 102.0, 429), request("other", 105.1)]
     served += [request(STRUCK, moment) for moment in (*after, *later)]
     storm = told(case, served, 7, 100.0, 105.0)
