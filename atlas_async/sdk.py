@@ -11,7 +11,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
@@ -22,14 +22,15 @@ from atlas_async.errors import ConfigError, UsageError
 from atlas_async.model.events import Event
 from atlas_async.model.report import RunReport
 from atlas_async.operations import listing, reading, verification
-from atlas_async.operations.backup import Backup
-from atlas_async.operations.hands import MailSource, OpenHands, OpenSource, own_hands
 from atlas_async.operations.listing import MailboxSummary
 from atlas_async.operations.reading import MessageContent
 from atlas_async.operations.tenant import Tenant
 from atlas_async.operations.verification import VerifyReport
-from atlas_async.pipeline.surroundings import RunOptions, StopSignal
 from atlas_async.store.base import ObjectStore
+
+if TYPE_CHECKING:  # loaded by the first backup, which nothing else waits for
+    from atlas_async.operations.hands import MailSource, OpenHands, OpenSource
+    from atlas_async.pipeline.surroundings import StopSignal
 
 
 class Atlas:
@@ -130,6 +131,9 @@ class Atlas:
             KeyMaterialError, StoreError, ReplicaRefused, UsageError: Before anything is written.
             AuthError: Entra ID refuses the credential.
         """
+        from atlas_async.operations.backup import Backup  # noqa: PLC0415 -- start-up time
+        from atlas_async.pipeline.surroundings import RunOptions, StopSignal  # noqa: PLC0415
+
         limits = self.settings.limits
         options = RunOptions(
             folders=folders or FolderChoice(),
@@ -197,6 +201,8 @@ class Atlas:
     def _hands(self, processes: int) -> OpenHands:
         """Return who does the mailboxes. Raises ``UsageError`` before anything is asked."""
         if processes == 1:
+            from atlas_async.operations.hands import own_hands  # noqa: PLC0415 -- start-up time
+
             return own_hands
         from atlas_async.shards.crew import spread_over  # noqa: PLC0415 -- start-up time
 
