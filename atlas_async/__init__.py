@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from atlas_async.model.report import MailboxResult, NotStored, Outcome, RunReport
     from atlas_async.operations.reading import MessageContent
     from atlas_async.operations.verification import Finding, VerifyReport
-    from atlas_async.pipeline.surroundings import StopSignal
+    from atlas_async.pipeline.stop import StopSignal
     from atlas_async.sdk import Atlas
 
 _HOMES: Final = {
@@ -52,7 +52,7 @@ _HOMES: Final = {
     "Settings": "config.settings",
     "SnapshotSummary": "catalog.reader",
     "SnapshotView": "catalog.reader",
-    "StopSignal": "pipeline.surroundings",
+    "StopSignal": "pipeline.stop",
     "VerifyReport": "operations.verification",
     "load_from_process": "config.sources",
 }

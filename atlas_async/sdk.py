@@ -30,7 +30,7 @@ from atlas_async.store.base import ObjectStore
 
 if TYPE_CHECKING:  # loaded by the first backup, which nothing else waits for
     from atlas_async.operations.hands import MailSource, OpenHands, OpenSource
-    from atlas_async.pipeline.surroundings import StopSignal
+    from atlas_async.pipeline.stop import StopSignal
 
 
 class Atlas:
@@ -132,7 +132,8 @@ class Atlas:
             AuthError: Entra ID refuses the credential.
         """
         from atlas_async.operations.backup import Backup  # noqa: PLC0415 -- start-up time
-        from atlas_async.pipeline.surroundings import RunOptions, StopSignal  # noqa: PLC0415
+        from atlas_async.pipeline.stop import StopSignal  # noqa: PLC0415
+        from atlas_async.pipeline.surroundings import RunOptions  # noqa: PLC0415
 
         limits = self.settings.limits
         options = RunOptions(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # what is only named here must not slow down 'atlas --help'
     from atlas_async.operations.listing import MailboxSummary
     from atlas_async.operations.reading import MessageContent
     from atlas_async.operations.verification import VerifyReport
-    from atlas_async.pipeline.surroundings import StopSignal
+    from atlas_async.pipeline.stop import StopSignal
 
 
 class OpenSnapshot(Protocol):

@@ -12,7 +12,7 @@ from anyio.abc import TaskStatus
 from atlas_async.cli.engine import Engine
 from atlas_async.cli.reporter import Reporter
 from atlas_async.errors import Interrupted
-from atlas_async.pipeline.surroundings import StopSignal
+from atlas_async.pipeline.stop import StopSignal
 
 T = TypeVar("T")
 

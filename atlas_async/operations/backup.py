@@ -22,7 +22,8 @@ from atlas_async.model.source import Principal
 from atlas_async.operations.hands import Hands, MailSource, OpenHands, OpenSource, unreachable
 from atlas_async.operations.tenant import Tenant
 from atlas_async.pipeline.budget import Budgets
-from atlas_async.pipeline.surroundings import RunOptions, StopSignal, Surroundings
+from atlas_async.pipeline.stop import StopSignal
+from atlas_async.pipeline.surroundings import RunOptions, Surroundings
 
 LOOKUPS_AT_ONCE: Final = 4
 """Names asked of the directory at once."""

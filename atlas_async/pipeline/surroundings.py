@@ -1,4 +1,4 @@
-"""What a run is to do, what its mailboxes share, and how it is asked to stop."""
+"""What a run is to do, and what its mailboxes share."""
 
 from __future__ import annotations
 
@@ -15,35 +15,11 @@ from atlas_async.model.events import Event
 from atlas_async.pipeline.budget import Budgets
 from atlas_async.pipeline.journal import MOST_ROWS, RowCount
 from atlas_async.pipeline.page_lease import Expectation
+from atlas_async.pipeline.stop import StopSignal
 from atlas_async.pipeline.workers import MOST_WORKERS, WorkerShare
 
 COMMITS: Final = 8
 """Mailboxes that write their snapshot at once."""
-
-
-class StopSignal:
-    """Asks a run to settle what is in flight and end. Setting it twice does nothing more."""
-
-    def __init__(self) -> None:
-        self._event = anyio.Event()
-
-    @property
-    def requested(self) -> bool:
-        """Tell whether somebody asked."""
-        return self._event.is_set()
-
-    def request(self) -> None:
-        """Ask."""
-        self._event.set()
-
-    async def wait(self) -> None:
-        """Wait until somebody asks."""
-        await self._event.wait()
-
-    async def cancel(self, scope: anyio.CancelScope) -> None:
-        """Wait until somebody asks, then cancel ``scope``."""
-        await self.wait()
-        scope.cancel()
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from atlas_async.model.events import Event
 from atlas_async.model.report import MailboxResult
 from atlas_async.model.source import Principal
 from atlas_async.operations.hands import unreachable
-from atlas_async.pipeline.surroundings import StopSignal
+from atlas_async.pipeline.stop import StopSignal
 from atlas_async.shards.channel import Channel, FrameError
 from atlas_async.shards.orders import Done, Job, Logged, Ready, Refused, Settle, Take, Told
 

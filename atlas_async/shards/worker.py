@@ -23,7 +23,8 @@ from atlas_async.graph.opening import open_graph
 from atlas_async.operations.hands import OwnHands
 from atlas_async.operations.tenant import Tenant
 from atlas_async.pipeline.budget import Budgets
-from atlas_async.pipeline.surroundings import StopSignal, Surroundings
+from atlas_async.pipeline.stop import StopSignal
+from atlas_async.pipeline.surroundings import Surroundings
 from atlas_async.shards.channel import Channel
 from atlas_async.shards.orders import Done, Job, Ready, Refused, Settle, Take
 from atlas_async.shards.outbox import Outbox, OutboxHandler

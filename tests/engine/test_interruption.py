@@ -16,7 +16,7 @@ from atlas_async.catalog.head import read_head
 from atlas_async.config.settings import Limits
 from atlas_async.model.report import Outcome
 from atlas_async.pipeline import journal
-from atlas_async.pipeline.surroundings import StopSignal
+from atlas_async.pipeline.stop import StopSignal
 from atlas_async.store.base import ObjectReader
 from atlas_async.store.intercepted import InterceptedStore, Op, Request
 from atlas_async.store.memory import MemoryBucket, MemoryStore

@@ -20,7 +20,7 @@ from atlas_async.model.source import Folder
 from atlas_async.operations.listing import MailboxSummary
 from atlas_async.operations.reading import MessageContent
 from atlas_async.operations.verification import VerifyReport
-from atlas_async.pipeline.surroundings import StopSignal
+from atlas_async.pipeline.stop import StopSignal
 
 
 @dataclass(frozen=True)

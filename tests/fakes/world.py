@@ -22,7 +22,8 @@ from atlas_async.model.source import (
 from atlas_async.pipeline.budget import Budgets
 from atlas_async.pipeline.ports import ByteLease
 from atlas_async.pipeline.run import MailboxBackup
-from atlas_async.pipeline.surroundings import RunOptions, StopSignal, Surroundings
+from atlas_async.pipeline.stop import StopSignal
+from atlas_async.pipeline.surroundings import RunOptions, Surroundings
 from atlas_async.store.base import ObjectReader, ObjectStore
 from atlas_async.store.intercepted import InterceptedStore, Op, Request
 from atlas_async.store.memory import MemoryBucket, MemoryStore

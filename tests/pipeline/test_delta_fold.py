@@ -11,7 +11,7 @@ from atlas_async.catalog.reader import MailboxReader
 from atlas_async.errors import GraphNotFound, GraphThrottled, GraphTransient
 from atlas_async.model.report import MailboxResult, Outcome
 from atlas_async.pipeline import journal
-from atlas_async.pipeline.surroundings import StopSignal
+from atlas_async.pipeline.stop import StopSignal
 from tests.fakes.mailbox import FakeMailbox
 from tests.fakes.world import World, nothing
 

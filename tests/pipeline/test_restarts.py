@@ -9,7 +9,7 @@ from atlas_async.catalog.head import read_head
 from atlas_async.config.settings import FolderChoice
 from atlas_async.model.report import Outcome
 from atlas_async.pipeline import journal
-from atlas_async.pipeline.surroundings import StopSignal
+from atlas_async.pipeline.stop import StopSignal
 from tests.fakes.world import World, nothing
 
 

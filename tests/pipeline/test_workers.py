@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from atlas_async.clock import SystemClock
 from atlas_async.pipeline.budget import Budgets
 from atlas_async.pipeline.journal import MOST_ROWS
-from atlas_async.pipeline.surroundings import COMMITS, StopSignal, Surroundings
+from atlas_async.pipeline.stop import StopSignal
+from atlas_async.pipeline.surroundings import COMMITS, Surroundings
 from atlas_async.pipeline.workers import (
     FEWEST_WORKERS,
     MOST_WORKERS,

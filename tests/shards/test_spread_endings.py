@@ -17,7 +17,7 @@ from anyio.abc import Process
 
 from atlas_async.model.events import Event, MailboxFinished, MailboxProgress
 from atlas_async.model.report import Outcome
-from atlas_async.pipeline.surroundings import StopSignal
+from atlas_async.pipeline.stop import StopSignal
 from atlas_async.shards import shard
 from atlas_async.shards.shard import Shard
 from tests.fakes.rig import PASSPHRASE
