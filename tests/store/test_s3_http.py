@@ -150,6 +150,21 @@ async def test_no_piece_of_a_request_is_empty(monkeypatch: pytest.MonkeyPatch) -
     assert [asked.headers["content-length"] for asked in server.asked] == ["0", "1"]
 
 
+@asynccontextmanager
+async def unending(reply: bytes) -> AsyncIterator[S3Store]:
+    """Open a store that answers with ``reply`` and then neither goes on nor hangs up."""
+
+    async def never_end(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(reply)
+        await peer.gone()
+
+    async with raw_server(never_end) as server:
+        settings = S3Settings(f"http://127.0.0.1:{server.port}", "r", "a", Secret("s"))
+        async with opened(settings) as store:
+            yield store
+
+
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize(
     "reply",
@@ -162,17 +177,9 @@ async def test_no_piece_of_a_request_is_empty(monkeypatch: pytest.MonkeyPatch) -
 )
 async def test_a_body_beyond_the_bound_is_not_waited_for(reply: bytes) -> None:
     """However its length is told, an object that is too large is given up before its end."""
-
-    async def never_end(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(reply)
-        await peer.gone()
-
-    async with raw_server(never_end) as server:
-        settings = S3Settings(f"http://127.0.0.1:{server.port}", "r", "a", Secret("s"))
-        async with opened(settings) as store:
-            with pytest.raises(ObjectTooLarge, match="10 bytes"):
-                await store.get("a", most=10)
+    async with unending(reply) as store:
+        with pytest.raises(ObjectTooLarge, match="10 bytes"):
+            await store.get("a", most=10)
 
 
 @pytest.mark.usefixtures("way")
@@ -180,17 +187,9 @@ async def test_a_refusal_without_end_is_not_waited_for() -> None:
     """Its beginning says what was refused, however long it goes on."""
     length = b"Content-Length: %d\r\n\r\n" % (2 * MAX_ERROR_BYTES)
     told = b"<Code>AccessDenied</Code>".ljust(MAX_ERROR_BYTES + 1)
-
-    async def never_end(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(b"HTTP/1.1 403 Forbidden\r\n" + length + told)
-        await peer.gone()
-
-    async with raw_server(never_end) as server:
-        settings = S3Settings(f"http://127.0.0.1:{server.port}", "r", "a", Secret("s"))
-        async with opened(settings) as store:
-            with pytest.raises(StoreAuthError, match="AccessDenied"):
-                await store.get("a", most=10)
+    async with unending(b"HTTP/1.1 403 Forbidden\r\n" + length + told) as store:
+        with pytest.raises(StoreAuthError, match="AccessDenied"):
+            await store.get("a", most=10)
 
 
 @pytest.mark.usefixtures("way")
