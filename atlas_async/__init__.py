@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from atlas_async.config.sources import load_from_process
     from atlas_async.errors import AtlasError
     from atlas_async.model.report import MailboxResult, NotStored, Outcome, RunReport
+    from atlas_async.operations.ledger import Forgetting, LedgerEntry
     from atlas_async.operations.reading import MessageContent
     from atlas_async.operations.verification import Finding, VerifyReport
     from atlas_async.pipeline.stop import StopSignal
@@ -40,7 +41,9 @@ _HOMES: Final = {
     "DirectorySettings": "config.settings",
     "Finding": "operations.verification",
     "FolderChoice": "config.settings",
+    "Forgetting": "operations.ledger",
     "GraphSettings": "config.settings",
+    "LedgerEntry": "operations.ledger",
     "Limits": "config.settings",
     "MailboxResult": "model.report",
     "MessageContent": "operations.reading",
@@ -64,7 +67,9 @@ __all__ = [
     "DirectorySettings",
     "Finding",
     "FolderChoice",
+    "Forgetting",
     "GraphSettings",
+    "LedgerEntry",
     "Limits",
     "MailboxResult",
     "MessageContent",

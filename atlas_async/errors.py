@@ -31,6 +31,7 @@
     |- ImmutabilityError           15   Object Lock was asked for and cannot be enforced
     |- IntegrityError              16   what was read is not what was written
     |  |- ForeignObject            16   authentic, but not what its name says
+    |  |- PartMissing              16   a snapshot names an object that is not there
     |  `- FormatError              16   authentic, but not a document this version can read
     |     `- NewerFormat           16   a later version of this program wrote it
     |- WorkerLost                   1   a worker process ended before its work did
@@ -43,6 +44,8 @@ names tenant, mailbox, folder or key. Neither ever holds a secret.
 
 from __future__ import annotations
 
+import logging
+from types import TracebackType
 from typing import ClassVar
 
 
@@ -253,6 +256,10 @@ class ForeignObject(IntegrityError):
     """The object is authentic, but another one than its name says: it was put there."""
 
 
+class PartMissing(IntegrityError):
+    """A snapshot names an object that the bucket does not hold."""
+
+
 class FormatError(IntegrityError):
     """The document is authentic but of a form or version this program does not know."""
 
@@ -273,3 +280,35 @@ class Interrupted(AtlasError):
     """The operator asked to stop; what was in flight is settled."""
 
     exit_code = 130
+
+
+def discreet_traceback(error: BaseException) -> str:
+    """Return a traceback without the texts of unknown errors, which may quote mail (I7).
+
+    Ours and the system's have a text that is made of names; of all others the type must do.
+    """
+    import traceback  # noqa: PLC0415 -- needed when something is wrong already
+
+    lines: list[str] = []
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        lines += [discreet_traceback(cause), "\n\nwhich led to\n\n"]
+    lines += ["Traceback (most recent call last):\n", *traceback.format_tb(error.__traceback__)]
+    text = f": {error}" if isinstance(error, AtlasError | OSError) else ""
+    lines.append(f"{type(error).__module__}.{type(error).__qualname__}{text}")
+    if isinstance(error, BaseExceptionGroup):
+        for number, inner in enumerate(error.exceptions, 1):
+            lines.append(f"\n\nits part {number}:\n{discreet_traceback(inner)}")
+    return "".join(lines)
+
+
+class DiscreetFormatter(logging.Formatter):
+    """Formats log records; see ``discreet_traceback``."""
+
+    def formatException(  # noqa: N802 -- the standard library's
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None]
+        | tuple[None, None, None],
+    ) -> str:
+        """Return the traceback of a record."""
+        return "" if ei[1] is None else discreet_traceback(ei[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from atlas_async.catalog.lease import BEAT_SECONDS
 from atlas_async.pipeline.commit import REFRESH_DAYS
 from atlas_async.pipeline.journal import CHECKPOINT_MESSAGES, CHECKPOINT_SECONDS
 from benchmarks.cost_assumptions import (
@@ -75,7 +76,7 @@ def work_of(messages: int, *, changed: int = 0, seconds: float = 0.0) -> Work:
     if seconds > CHECKPOINT_SECONDS:
         step = int(min(CHECKPOINT_MESSAGES, rows / seconds * CHECKPOINT_SECONDS))
         checkpoints = (step,) * ((rows - 1) // step)
-    return Work(messages, fresh, changed, checkpoints)
+    return Work(messages, fresh, changed, checkpoints, beats=int(seconds / BEAT_SECONDS))
 
 
 def graph_requests(messages: int, *, first: bool) -> float:

@@ -62,12 +62,14 @@ class Work:
         attachments: Objects of attachments.
         changed: Rows recorded of messages that have rows already.
         checkpoints: Rows written by each checkpoint; the commit writes the rest.
+        beats: How often the mailbox's lease is written anew meanwhile.
     """
 
     messages: int
     attachments: int
     changed: int = 0
     checkpoints: tuple[int, ...] = ()
+    beats: int = 0
 
     @property
     def rows(self) -> int:
@@ -146,7 +148,18 @@ def catalog(before: Mailbox, work: Work) -> Requests:
         opening += Requests(lists=1)  # no head: are there manifests?
     else:
         opening += Requests(get=sum(map(segments, before.runs)))  # was it known before?
-    return opening + _checkpoints(work) + _commit(before, work)
+    return opening + _lease(before, work) + _checkpoints(work) + _commit(before, work)
+
+
+def _lease(before: Mailbox, work: Work) -> Requests:
+    """Return what keeping other runs out costs; giving the lease back is a DELETE, which is free.
+
+    It is written, the head is read again, each beat looks at it and writes it, and every
+    checkpoint, the manifest and the last head look at it.
+    """
+    taking = Requests(put=1, get=1, lists=0 if before.runs else 1)  # no head: which is the newest?
+    looks = Requests(get=work.beats + len(work.checkpoints) + 2)
+    return taking + looks + Requests(put=work.beats)
 
 
 def _checkpoints(work: Work) -> Requests:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from anyio import to_thread
 
 from atlas_async.catalog.document import FORMAT, pack, unpack
+from atlas_async.catalog.fields import texts
 from atlas_async.catalog.layout import carry_key
 from atlas_async.catalog.slots import SlotSet
 from atlas_async.catalog.vault import Vault
@@ -77,7 +78,7 @@ async def read_carry(vault: Vault, checksum: str) -> Carry:
     key = carry_key(vault.mailbox_id, checksum)
     document = unpack(await vault.read_content(key, checksum), kind="carry", where=key)
     try:
-        removed = {folder: set(ids) for folder, ids in document["removed"].items()}
+        removed = {folder: set(texts(ids)) for folder, ids in document["removed"].items()}
         seen = {folder: _slots(text) for folder, text in document["seen"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         msg = f"carry document cannot be parsed: {error}"

@@ -14,8 +14,14 @@ MANIFESTS_PREFIX: Final = "manifests/"
 
 CATALOG_PREFIX: Final = "catalog/"
 
+LAST_LEASE: Final = (1 << 63) - 1
+"""Leases are named by how far they are from this number, so the newest is listed first."""
+
 MAX_MAILBOX_ID: Final = 320
 """Longest mail address: 64 + 1 + 255 characters (RFC 5321, section 4.5.3.1)."""
+
+
+MAX_SNAPSHOT_ID: Final = 100
 
 
 def check_mailbox_id(mailbox_id: str) -> str:
@@ -38,6 +44,20 @@ def check_mailbox_id(mailbox_id: str) -> str:
     return mailbox_id
 
 
+def is_mailbox_id(name: str) -> bool:
+    """Tell whether ``name`` can be a mailbox's; a bucket's owner may put any key into it."""
+    try:
+        check_mailbox_id(name)
+    except UsageError:
+        return False
+    return True
+
+
+def is_snapshot_id(name: str) -> bool:
+    """Tell whether ``name`` can be a snapshot's: ours and Atlas's are UUIDs."""
+    return 0 < len(name) <= MAX_SNAPSHOT_ID and name.isprintable() and "/" not in name
+
+
 def manifest_key(mailbox_id: str, snapshot_id: str) -> str:
     """Return the key of a snapshot's manifest, the commit point."""
     return f"{MANIFESTS_PREFIX}{mailbox_id}/{snapshot_id}.json"
@@ -53,9 +73,14 @@ def head_key(mailbox_id: str) -> str:
     return f"{CATALOG_PREFIX}{mailbox_id}/head"
 
 
+def segments_prefix(mailbox_id: str) -> str:
+    """Return what the keys of a mailbox's segments start with."""
+    return f"{CATALOG_PREFIX}{mailbox_id}/segments/"
+
+
 def segment_key(mailbox_id: str, checksum: str) -> str:
     """Return the key of a segment of records, named by the SHA-256 of its plaintext."""
-    return f"{CATALOG_PREFIX}{mailbox_id}/segments/{checksum}"
+    return f"{segments_prefix(mailbox_id)}{checksum}"
 
 
 def ledger_key(mailbox_id: str, checksum: str) -> str:
@@ -66,3 +91,21 @@ def ledger_key(mailbox_id: str, checksum: str) -> str:
 def carry_key(mailbox_id: str, checksum: str) -> str:
     """Return the key of what an unfinished run carries over, named by its SHA-256."""
     return f"{CATALOG_PREFIX}{mailbox_id}/carries/{checksum}"
+
+
+def lease_prefix(mailbox_id: str) -> str:
+    """Return what the keys of a mailbox's leases start with."""
+    return f"{CATALOG_PREFIX}{mailbox_id}/lease/"
+
+
+def lease_key(mailbox_id: str, number: int) -> str:
+    """Return the key of the lease of a number."""
+    return f"{lease_prefix(mailbox_id)}{LAST_LEASE - number:016x}"
+
+
+def lease_number(key: str) -> int:
+    """Return the number of a lease by its key; 0 for a key of another form."""
+    try:
+        return LAST_LEASE - int(key[key.rindex("/") + 1 :], 16)
+    except ValueError:
+        return 0

@@ -1,29 +1,35 @@
 """The ledger: what Graph showed and the snapshot lacks, carried from run to run (I3).
 
-An entry leaves the ledger only by being stored, by being seen gone from the mailbox, or by being
-forgotten on request.
+An entry leaves the ledger only by being stored or by being seen gone from the mailbox. One that the
+operator gave up stays in it, marked as forgotten: it is not tried of its own and does not count as
+missing. It is tried when Graph shows it again, and stays forgotten when that fails.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import asdict, replace
 from typing import Final
 
 from anyio import to_thread
 
 from atlas_async.catalog.document import FORMAT, pack, unpack
+from atlas_async.catalog.fields import flag, number, text
 from atlas_async.catalog.layout import ledger_key
 from atlas_async.catalog.snapshot import LedgerRef
 from atlas_async.catalog.vault import Vault
 from atlas_async.crypto.envelope import sha256_hex
 from atlas_async.errors import FormatError
 from atlas_async.model.report import NotStored
+from atlas_async.model.source import JsonObject
 
 LedgerKey = tuple[str, str, str]
 """Kind, object id, attachment id: what makes two entries the same."""
 
 MAX_TEXT: Final = 500
+
+_CHECKS: Final = {"str": text, "bool": flag, "int": number}
+"""What checks a value, by the annotation of its field."""
 
 
 def key_of(entry: NotStored) -> LedgerKey:
@@ -32,10 +38,10 @@ def key_of(entry: NotStored) -> LedgerKey:
 
 
 class Ledger:
-    """The open entries, in the order they were first met.
+    """What is missing, in the order it was first met.
 
     Args:
-        before: What was open when the run began.
+        before: The entries when the run began, forgotten ones included.
         run: Snapshot id of this run.
     """
 
@@ -46,8 +52,13 @@ class Ledger:
 
     @property
     def entries(self) -> tuple[NotStored, ...]:
-        """What is open now."""
+        """All entries, forgotten ones included: what is written."""
         return tuple(self._open.values())
+
+    @property
+    def open(self) -> tuple[NotStored, ...]:
+        """The entries that count as missing."""
+        return open_entries(self._open.values())
 
     def fail(self, entry: NotStored) -> None:
         """Note a failure of this run; a later one of the same key replaces it."""
@@ -60,7 +71,23 @@ class Ledger:
             first_run=known.first_run if known else self._run,
             last_run=self._run,
             attempts=known.attempts + 1 if known else 1,
+            forgotten=known.forgotten if known else "",
         )
+
+    def give_up(self, ids: Container[str], moment: str) -> None:
+        """Mark entries as forgotten, by their ids; those that are already keep their moment."""
+        self._mark(ids, lambda entry: replace(entry, forgotten=entry.forgotten or moment))
+
+    def reopen(self, ids: Container[str]) -> None:
+        """Take entries for missing again, by their ids."""
+        self._mark(ids, lambda entry: replace(entry, forgotten=""))
+
+    def _mark(self, ids: Container[str], change: Callable[[NotStored], NotStored]) -> None:
+        for key, entry in self._open.items():
+            if entry.id in ids:
+                self._open[key] = changed = change(entry)
+                if key in self._before:
+                    self._before[key] = replace(self._before[key], forgotten=changed.forgotten)
 
     def resolve(self, key: LedgerKey) -> None:
         """Take an entry out: it was stored. Unknown keys are fine."""
@@ -79,11 +106,16 @@ class Ledger:
             self._open = {k: e for k, e in self._open.items() if not matches(e)}
 
 
+def open_entries(entries: Iterable[NotStored]) -> tuple[NotStored, ...]:
+    """Return those that count as missing: nobody gave them up."""
+    return tuple(entry for entry in entries if not entry.forgotten)
+
+
 def same_entries(one: Iterable[NotStored], other: Iterable[NotStored]) -> bool:
     """Tell whether two ledgers say the same, apart from how often and when it was tried."""
 
-    def content(entries: Iterable[NotStored]) -> set[tuple[LedgerKey, str, bool]]:
-        return {(key_of(e), e.code, e.permanent) for e in entries}
+    def content(entries: Iterable[NotStored]) -> set[tuple[LedgerKey, str, bool, bool]]:
+        return {(key_of(e), e.code, e.permanent, bool(e.forgotten)) for e in entries}
 
     return content(one) == content(other)
 
@@ -103,7 +135,7 @@ async def write_ledger(vault: Vault, entries: tuple[NotStored, ...]) -> LedgerRe
     )
     checksum = sha256_hex(plaintext)
     await vault.put_raw(ledger_key(vault.mailbox_id, checksum), plaintext)
-    return LedgerRef(checksum, len(entries))
+    return LedgerRef(checksum, len(open_entries(entries)))
 
 
 async def read_ledger(vault: Vault, ref: LedgerRef | None) -> tuple[NotStored, ...]:
@@ -118,11 +150,14 @@ async def read_ledger(vault: Vault, ref: LedgerRef | None) -> tuple[NotStored, .
     plaintext = await vault.read_content(key, ref.checksum)
     document = unpack(plaintext, kind="ledger", where=key)
     try:
-        fields = NotStored.__slots__
-        return tuple(
-            NotStored(**{name: entry[name] for name in fields if name in entry})
-            for entry in document["entries"]
-        )
-    except (KeyError, TypeError) as error:
+        return tuple(_entry(entry) for entry in document["entries"])
+    except (KeyError, TypeError, ValueError) as error:
         msg = f"ledger cannot be parsed: {error}"
         raise FormatError(msg, where=key) from None
+
+
+def _entry(value: JsonObject) -> NotStored:
+    known = {name: value[name] for name in NotStored.__slots__ if name in value}
+    for name, given in known.items():
+        _CHECKS[NotStored.__annotations__[name]](given)
+    return NotStored(**known)

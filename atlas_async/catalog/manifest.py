@@ -123,10 +123,15 @@ async def write_manifest(
         rows: Opens a new walk over what the run changed, tombstones included or not.
         count: About how many rows there are.
         spool_directory: Where a large manifest is spooled.
+
+    Raises:
+        LockedError: The mailbox is no longer this run's to write.
+        StoreError: The store failed.
     """
     await vault.put_document(
         snapshot_key(snapshot.mailbox_id, snapshot.snapshot_id), snapshot.to_json()
     )
+    await vault.before_commit()
     key = manifest_key(snapshot.mailbox_id, snapshot.snapshot_id)
     if count <= MEMORY_ENTRIES:
         await vault.put_raw(key, await _joined(snapshot, rows))
@@ -189,8 +194,7 @@ async def _write_spooled(
         async for piece in pieces:
             await to_thread.run_sync(spooling.update, piece)
         spool = await to_thread.run_sync(spooling.finish)
-        await vault.store.put(key, spool, md5=spool.md5)
-        vault.bytes_uploaded += spool.size
+        await vault.replace_spool(key, spool)
     finally:
         spooling.abandon()
 
@@ -296,6 +300,7 @@ def _parse_attachment(value: Any) -> JsonObject:
     item = dict(value)
     for name in ("size_bytes", "content_bytes"):
         item[name] = int(item.get(name) or 0)
+    item["checksum"] = bytes.fromhex(item.get("checksum") or "").hex()  # Atlas may lack the content
     return item
 
 

@@ -7,17 +7,23 @@ false because moves and deletions are not known.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast
 
 import anyio
 
 from atlas_async.catalog.head import read_head
-from atlas_async.catalog.layout import MANIFESTS_PREFIX, snapshot_key
-from atlas_async.catalog.ledger import read_ledger
+from atlas_async.catalog.layout import (
+    MANIFESTS_PREFIX,
+    is_snapshot_id,
+    segments_prefix,
+    snapshot_key,
+)
+from atlas_async.catalog.ledger import open_entries, read_ledger
 from atlas_async.catalog.manifest import Manifest, ManifestEntry, entries_of, read_manifest
+from atlas_async.catalog.rows import checked
 from atlas_async.catalog.snapshot import Snapshot
 from atlas_async.catalog.state import StateReader
 from atlas_async.catalog.vault import Vault
@@ -28,6 +34,7 @@ from atlas_async.errors import (
     IntegrityError,
     NewerFormat,
     ObjectNotFound,
+    PartMissing,
     SnapshotNotFound,
 )
 from atlas_async.model.record import AttachmentRecord, MessageRecord
@@ -100,16 +107,22 @@ class SnapshotView:
         """Yield the messages, of all folders or of some.
 
         Raises:
-            ObjectNotFound, IntegrityError: A part of the snapshot is missing or damaged.
+            IntegrityError: A part of the snapshot is damaged, or missing (``PartMissing``).
         """
         if self.snapshot is None:
             for entry in self._entries:
                 if folder_ids is None or entry.folder_id in folder_ids:
                     yield record_of_entry(entry)
             return
-        async for batch in StateReader(self._vault, self.snapshot.runs).rows():
+        where = segments_prefix(self._vault.mailbox_id)
+        batches = StateReader(self._vault, self.snapshot.runs).rows()
+        while True:
+            with _whole():
+                batch = await anext(batches, None)
+            if batch is None:
+                return
             for row in batch:
-                record = cast("MessageRecord", row)
+                record = checked(row, where=where)
                 if folder_ids is None or record["folder_id"] in folder_ids:
                     yield record
 
@@ -118,14 +131,33 @@ class SnapshotView:
         if self.snapshot is None:
             matches = [e for e in self._entries if e.object_id == object_id]
             return record_of_entry(matches[-1]) if matches else None
-        found = await StateReader(self._vault, self.snapshot.runs).find([object_id])
-        return cast("MessageRecord | None", found.get(object_id))
+        with _whole():
+            found = await StateReader(self._vault, self.snapshot.runs).find([object_id])
+        row = found.get(object_id)
+        return row and checked(row, where=segments_prefix(self._vault.mailbox_id))
 
-    async def not_stored(self) -> tuple[NotStored, ...]:
-        """Return the ledger as of this snapshot."""
+    async def not_stored(self, *, forgotten: bool = False) -> tuple[NotStored, ...]:
+        """Return what is missing by the ledger of this snapshot.
+
+        Args:
+            forgotten: With what the operator gave up.
+        """
         if self.snapshot is None:
             return tuple(_missing_of_atlas(self._entries))
-        return await read_ledger(self._vault, self.snapshot.ledger)
+        with _whole():
+            entries = await read_ledger(self._vault, self.snapshot.ledger)
+        return entries if forgotten else open_entries(entries)
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Say of an object that is not there that a snapshot names it: that is no "not found"."""
+    try:
+        yield
+    except ObjectNotFound as error:
+        msg = "a part of this snapshot is missing from the bucket"
+        hint = "restore this object from a copy of the bucket; `atlas verify` lists all"
+        raise PartMissing(msg, where=error.where, hint=hint) from None
 
 
 def _damaged(mailbox_id: str, snapshot_id: str, error: IntegrityError) -> SnapshotSummary:
@@ -133,7 +165,7 @@ def _damaged(mailbox_id: str, snapshot_id: str, error: IntegrityError) -> Snapsh
     return SnapshotSummary(
         snapshot_id=snapshot_id,
         mailbox_id=mailbox_id,
-        created_at=_moment_of(snapshot_id),
+        created_at=moment_of(snapshot_id),
         messages=0,
         new=0,
         changed=0,
@@ -146,14 +178,18 @@ def _damaged(mailbox_id: str, snapshot_id: str, error: IntegrityError) -> Snapsh
     )
 
 
-def _moment_of(snapshot_id: str) -> str:
-    """Return when an id of ours (a UUID of version 7) was made, an empty string for others."""
+def moment_of(snapshot_id: str) -> str:
+    """Return when a snapshot's or run's id of ours was made, an empty string for others.
+
+    Ours are UUIDs of version 7, which hold the moment.
+    """
     digits = snapshot_id.replace("-", "")
     try:
         millis = int(digits[:12], 16) if digits[12] == "7" else None
-    except (ValueError, IndexError):
-        millis = None
-    return "" if millis is None else iso_millis(datetime.fromtimestamp(millis / 1000, UTC))
+        # Of a name that somebody made up, the moment may lie beyond what a calendar has.
+        return "" if millis is None else iso_millis(datetime.fromtimestamp(millis / 1000, UTC))
+    except (ValueError, IndexError, OverflowError, OSError):
+        return ""
 
 
 def record_of_entry(entry: ManifestEntry) -> MessageRecord:
@@ -223,9 +259,20 @@ class MailboxReader:
 
     async def snapshot_ids(self) -> list[str]:
         """Return the ids of all committed snapshots, in key order."""
+        return (await self.manifest_names())[0]
+
+    async def manifest_names(self) -> tuple[list[str], list[str]]:
+        """Return the ids of all committed snapshots, and the keys beside them that name none."""
         prefix = f"{MANIFESTS_PREFIX}{self.vault.mailbox_id}/"
-        names = [info.key[len(prefix) :] async for info in list_all(self.vault.store, prefix)]
-        return [name.removesuffix(".json") for name in names if name.endswith(".json")]
+        ids: list[str] = []
+        strange: list[str] = []
+        async for info in list_all(self.vault.store, prefix):
+            name = info.key[len(prefix) :].removesuffix(".json")
+            if info.key.endswith(".json") and is_snapshot_id(name):
+                ids.append(name)
+            else:
+                strange.append(info.key)
+        return ids, strange
 
     async def descriptor(self, snapshot_id: str) -> Snapshot | None:
         """Return a snapshot's descriptor, or None when Atlas wrote it.
@@ -247,7 +294,7 @@ class MailboxReader:
     async def snapshots(self) -> list[SnapshotSummary]:
         """Return all committed snapshots, oldest first."""
         ids = await self.snapshot_ids()
-        found: dict[str, Snapshot | Manifest] = {}
+        found: dict[str, SnapshotSummary | Manifest] = {}
         damaged: list[SnapshotSummary] = []
         errors: list[AtlasError] = []
         limiter = anyio.CapacityLimiter(READERS)
@@ -255,7 +302,11 @@ class MailboxReader:
         async def load(snapshot_id: str) -> None:
             async with limiter:
                 try:
-                    found[snapshot_id] = await self._load(snapshot_id)
+                    item = await self._load(snapshot_id)
+                    # Of years of descriptors, only what is shown of them stays in memory.
+                    found[snapshot_id] = (
+                        summaries([item])[0] if isinstance(item, Snapshot) else item
+                    )
                 except AtlasError as error:
                     if isinstance(error, IntegrityError) and not isinstance(error, NewerFormat):
                         damaged.append(_damaged(self.vault.mailbox_id, snapshot_id, error))
@@ -275,7 +326,8 @@ class MailboxReader:
     async def newest_id(self) -> str | None:
         """Return the id of the newest committed snapshot, without reading all of them.
 
-        The head says which one it is; only without a head, and for what Atlas wrote, is
+        The head says which one it is. It may be behind: a run was killed before it wrote the
+        head, or somebody put an old one back. Only without a head, and for what Atlas wrote, is
         everything read.
         """
         try:
@@ -287,10 +339,32 @@ class MailboxReader:
         if head is not None and head.snapshot is not None:
             newest = head.snapshot.snapshot_id
             ids = await self.snapshot_ids()
-            if newest in ids and all(map(_moment_of, ids)):
-                return newest
-        intact = [item for item in await self.snapshots() if not item.damage]
+            if newest in ids and all(map(moment_of, ids)):
+                return await self._newest_of(head.snapshot, [i for i in ids if i > newest])
+        known = await self.snapshots()
+        intact = [item for item in known if not item.damage]
+        if known and not intact:
+            msg = f"no snapshot of this mailbox can be read: {known[-1].damage}"
+            hint = "restore the objects from a copy of the bucket; `atlas verify` lists all"
+            raise IntegrityError(msg, where=self.vault.mailbox_id, hint=hint)
         return intact[-1].snapshot_id if intact else None
+
+    async def _newest_of(self, known: Snapshot, later_ids: list[str]) -> str:
+        """Return the newest of a snapshot and those whose ids are later; most often none are.
+
+        Moments of commits grow along the chain even where a clock does not, which ids do not.
+        """
+        newest = known
+        for snapshot_id in later_ids:
+            try:
+                descriptor = await self.descriptor(snapshot_id)
+            except NewerFormat:
+                raise
+            except IntegrityError:
+                continue
+            if descriptor is not None and descriptor.created_at > newest.created_at:
+                newest = descriptor
+        return newest.snapshot_id
 
     async def _load(self, snapshot_id: str) -> Snapshot | Manifest:
         descriptor = await self.descriptor(snapshot_id)
@@ -343,18 +417,29 @@ class MailboxReader:
         return newest
 
     async def _atlas_manifests(self) -> list[Manifest]:
-        found = [await self._load(snapshot_id) for snapshot_id in await self.snapshot_ids()]
-        manifests = [item for item in found if isinstance(item, Manifest)]
+        manifests: list[Manifest] = []
+        for snapshot_id in await self.snapshot_ids():
+            try:
+                item = await self._load(snapshot_id)
+            except NewerFormat:
+                raise
+            except IntegrityError:
+                continue  # a list and `verify` name it; the others stay readable
+            if isinstance(item, Manifest):
+                manifests.append(item)
         return sorted(manifests, key=lambda item: (item.created_at, item.snapshot_id))
 
 
 def summaries(
-    ordered: list[Snapshot] | list[Manifest] | list[Snapshot | Manifest],
+    ordered: Sequence[SnapshotSummary | Snapshot | Manifest],
 ) -> list[SnapshotSummary]:
     """Return summaries of descriptors and of Atlas's manifests, given oldest first."""
     result: list[SnapshotSummary] = []
     seen: set[str] = set()
     for item in ordered:
+        if isinstance(item, SnapshotSummary):
+            result.append(item)
+            continue
         if isinstance(item, Snapshot):
             result.append(
                 SnapshotSummary(

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from atlas_async.catalog.document import FORMAT, check_format
+from atlas_async.catalog.document import FORMAT, MAX_BYTES, check_format
+from atlas_async.catalog.fields import checksum, number
 from atlas_async.errors import FormatError
 from atlas_async.model.message import dump_json, load_json
 from atlas_async.model.record import Row
@@ -55,8 +56,8 @@ class SegmentRef:
     @classmethod
     def from_json(cls, value: Sequence[Any]) -> SegmentRef:
         """Parse what ``to_json`` wrote."""
-        checksum, count, first, last, size = value
-        return cls(str(checksum), int(count), int(first, 16), int(last, 16), int(size))
+        name, count, first, last, size = value
+        return cls(checksum(name), number(count), int(first, 16), int(last, 16), number(size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +123,15 @@ class Segment:
                 raise FormatError(msg, where=where)
             (length,) = LENGTH.unpack_from(plaintext, 4)
             self._base = 8 + length
-            head = cast("dict[str, Any]", load_json(zlib.decompress(plaintext[8 : self._base])))
+            head = cast("dict[str, Any]", load_json(_inflate(plaintext[8 : self._base])))
             check_format(head, where=where)
             if head["kind"] != "segment" or head["mailbox_id"] != mailbox_id:
                 msg = "segment belongs to another mailbox"
                 raise FormatError(msg, where=where)
-            self._blocks = [_Block(int(f, 16), o, n, c) for f, o, n, c in head["blocks"]]
+            self._blocks = [
+                _Block(int(first, 16), number(offset), number(length), number(count))
+                for first, offset, length, count in head["blocks"]
+            ]
         except (zlib.error, ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
             msg = f"segment cannot be parsed: {error}"
             raise FormatError(msg, where=where) from None
@@ -147,11 +151,11 @@ class Segment:
         block = self._blocks[number]
         try:
             start = self._base + block.offset
-            text = zlib.decompress(self._data[start : start + block.length])
-            rows = [cast("Row", load_json(line)) for line in text.split(b"\n")]
+            lines = _inflate(self._data[start : start + block.length]).split(b"\n")
+            rows = [cast("Row", load_json(line)) for line in lines]
             if not all(isinstance(row["object_id"], str) for row in rows):
                 raise ValueError("a row without an id")
-        except (zlib.error, ValueError, KeyError, TypeError) as error:
+        except (zlib.error, ValueError, LookupError, TypeError) as error:
             msg = f"segment block {number} cannot be parsed: {error}"
             raise FormatError(msg, where=self._where) from None
         return rows
@@ -167,5 +171,14 @@ class Segment:
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows in order."""
-        for number in range(len(self._blocks)):
-            yield from self.block(number)
+        for place in range(len(self._blocks)):
+            yield from self.block(place)
+
+
+def _inflate(data: bytes | memoryview) -> bytes:
+    """Return inflated bytes. Raises ``zlib.error``, ``ValueError`` for more than any writer's."""
+    inflater = zlib.decompressobj()
+    text = inflater.decompress(data, MAX_BYTES)
+    if not inflater.eof:
+        raise ValueError("it does not end where it should")
+    return text

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from atlas_async.catalog.document import FORMAT
+from atlas_async.catalog.fields import checksum, number, text, text_or_none, texts
 from atlas_async.catalog.state import Run
+from atlas_async.clock import iso_millis
 from atlas_async.errors import FormatError
 from atlas_async.model.source import EnumerationMode, Folder, IdMode, JsonObject
 
@@ -54,18 +56,18 @@ class FolderCursor:
     def from_json(cls, value: JsonObject) -> FolderCursor:
         """Parse what ``to_json`` wrote."""
         return cls(
-            link=value["link"],
+            link=text_or_none(value["link"]),
             mode=EnumerationMode(value["mode"]),
             round_open=bool(value["round_open"]),
             full=bool(value["full"]),
-            made_at=str(value["made_at"]),
-            settled_total=int(value["settled_total"]),
+            made_at=text(value["made_at"]),
+            settled_total=number(value["settled_total"]),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerRef:
-    """Where the ledger of things not stored is, and how many there are."""
+    """Where the ledger of things not stored is, and how many count as missing."""
 
     checksum: str
     count: int
@@ -77,7 +79,8 @@ class Snapshot:
 
     ``new``, ``changed``, ``removed`` count messages of the run that wrote it; ``messages`` and
     ``size_bytes`` (of message plaintexts) are totals. ``carry`` names what a run that did not
-    finish left to remember.
+    finish left to remember. ``whole`` tells that every folder was read to its end: what is missing
+    then is in the ledger.
     """
 
     snapshot_id: str
@@ -105,6 +108,7 @@ class Snapshot:
     interrupted: bool = False
     recoverable: bool = False
     full_run: bool = False
+    whole: bool = False
 
     def to_json(self) -> JsonObject:
         """Return the catalog document of this snapshot."""
@@ -136,6 +140,7 @@ class Snapshot:
             "excluded": list(self.excluded),
             "recoverable": self.recoverable,
             "full_run": self.full_run,
+            "whole": self.whole,
         }
 
     @classmethod
@@ -148,31 +153,32 @@ class Snapshot:
         try:
             ledger = value["ledger"]
             return cls(
-                snapshot_id=str(value["snapshot_id"]),
-                mailbox_id=str(value["mailbox_id"]),
-                created_at=str(value["created_at"]),
-                started_at=str(value["started_at"]),
+                snapshot_id=text(value["snapshot_id"]),
+                mailbox_id=text(value["mailbox_id"]),
+                created_at=text(value["created_at"]),
+                started_at=text(value["started_at"]),
                 complete=bool(value["complete"]),
                 interrupted=bool(value["interrupted"]),
-                parent=value["parent"],
-                messages=int(value["messages"]),
-                size_bytes=int(value["size_bytes"]),
-                new=int(value["new"]),
-                changed=int(value["changed"]),
-                removed=int(value["removed"]),
+                parent=text_or_none(value["parent"]),
+                messages=number(value["messages"]),
+                size_bytes=number(value["size_bytes"]),
+                new=number(value["new"]),
+                changed=number(value["changed"]),
+                removed=number(value["removed"]),
                 folders=tuple(_folder_from_json(item) for item in value["folders"]),
-                root_id=str(value["root_id"]),
-                folder_counts={str(k): int(v) for k, v in value["folder_counts"].items()},
+                root_id=text(value["root_id"]),
+                folder_counts={k: number(v) for k, v in value["folder_counts"].items()},
                 runs=tuple(Run.from_json(item) for item in value["runs"]),
                 cursors={k: FolderCursor.from_json(v) for k, v in value["cursors"].items()},
-                folder_link=value["folder_link"],
-                folders_listed_at=str(value["folders_listed_at"]),
-                ledger=LedgerRef(str(ledger[0]), int(ledger[1])) if ledger else None,
-                carry=str(value["carry"]),
+                folder_link=text_or_none(value["folder_link"]),
+                folders_listed_at=text(value["folders_listed_at"]),
+                ledger=LedgerRef(checksum(ledger[0]), number(ledger[1])) if ledger else None,
+                carry=checksum(value["carry"]) if value["carry"] else "",
                 id_mode=IdMode(value["id_mode"]),
-                excluded=tuple(value["excluded"]),
+                excluded=tuple(texts(value["excluded"])),
                 recoverable=bool(value["recoverable"]),
                 full_run=bool(value["full_run"]),
+                whole=bool(value.get("whole")),
             )
         except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
             msg = f"snapshot descriptor cannot be parsed: {type(error).__name__} {error}"
@@ -181,6 +187,15 @@ class Snapshot:
     def without_counts(self) -> Snapshot:
         """Return a copy that stands for "nothing done yet in the next run"."""
         return replace(self, new=0, changed=0, removed=0)
+
+
+def commit_moment(now: datetime, base: Snapshot | None) -> str:
+    """Return the moment of a commit, later than the previous one even if the clock is not."""
+    moment = iso_millis(now)
+    if base is None or moment > base.created_at:
+        return moment
+    previous = datetime.fromisoformat(base.created_at)
+    return iso_millis(previous + timedelta(milliseconds=1))
 
 
 def new_snapshot_id(moment: datetime) -> str:
@@ -211,11 +226,11 @@ def _folder_to_json(folder: Folder) -> list[Any]:
 def _folder_from_json(value: list[Any]) -> Folder:
     folder_id, parent_id, name, path, well_known_name, hidden, total_items = value
     return Folder(
-        id=folder_id,
-        parent_id=parent_id,
-        name=name,
-        path=tuple(path),
-        well_known_name=well_known_name,
+        id=text(folder_id),
+        parent_id=text(parent_id),
+        name=text(name),
+        path=tuple(texts(path)),
+        well_known_name=text_or_none(well_known_name),
         hidden=bool(hidden),
-        total_items=int(total_items),
+        total_items=number(total_items),
     )

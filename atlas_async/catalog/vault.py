@@ -15,6 +15,7 @@ import anyio
 from anyio import to_thread
 
 from atlas_async.catalog.document import pack, unpack
+from atlas_async.catalog.lease import Lease
 from atlas_async.crypto.envelope import OVERHEAD_BYTES, Sealed, Sealer, sha256_hex
 from atlas_async.crypto.spool import Spool, StreamOpener
 from atlas_async.errors import ForeignObject, ObjectTooLarge
@@ -96,14 +97,19 @@ class Vault:
         store: The tenant's bucket.
         sealer: Holds the tenant's DEK.
         mailbox_id: Lower-case address, checked by ``layout.check_mailbox_id``.
+        lease: Taken before the first write; None for reading, and for who is alone.
 
-    All methods may be cancelled at any await and raise the ``StoreError`` subclasses.
+    All methods may be cancelled at any await and raise the ``StoreError`` subclasses. Those that
+    write raise ``LockedError`` when another run holds the mailbox.
     """
 
-    def __init__(self, store: ObjectStore, sealer: Sealer, mailbox_id: str) -> None:
+    def __init__(
+        self, store: ObjectStore, sealer: Sealer, mailbox_id: str, lease: Lease | None = None
+    ) -> None:
         self.store = store
         self.sealer = sealer
         self.mailbox_id = mailbox_id
+        self.lease = lease
         self.bytes_uploaded = 0
         self._known: dict[str, _Known] = {}
         self._listing = anyio.Lock()
@@ -133,9 +139,26 @@ class Vault:
     async def put_raw(self, key: str, plaintext: bytes) -> int:
         """Seal and store ``plaintext`` below ``key``; return its sealed size."""
         sealed = await self.seal(plaintext)
+        await self._ready()
         await self.store.put(key, sealed.body, md5=sealed.md5)
         self.bytes_uploaded += len(sealed.body)
         return len(sealed.body)
+
+    async def replace_spool(self, key: str, spool: Spool) -> None:
+        """Store a spooled sealed object below ``key``, replacing what is there."""
+        await self._ready()
+        await self.store.put(key, spool, md5=spool.md5)
+        self.bytes_uploaded += spool.size
+
+    async def before_commit(self) -> None:
+        """Make sure that this run may still commit. Raises ``LockedError``."""
+        if self.lease is not None:
+            await self.lease.check()
+
+    async def _ready(self) -> None:
+        """Take the lease before the first write."""
+        if self.lease is not None and not self.lease.held:
+            await self.lease.take()
 
     async def read_document(self, key: str, *, kind: str) -> JsonObject:
         """Read a catalog document and check that it is this mailbox's.
@@ -211,6 +234,7 @@ class Vault:
         self, key: str, size: int, content: bytes | Spool, metadata: dict[str, str] | None
     ) -> Put:
         """Store unless it is there already; concurrent calls for one key store it once."""
+        await self._ready()
         while key in self._in_flight:
             await self._settled(key)
         self._in_flight[key] = None

@@ -11,8 +11,9 @@ import typer
 from typer.exceptions import TyperException
 
 from atlas_async.cli import exits
+from atlas_async.cli.terminal_text import visible
 from atlas_async.cli.verbs import AllVerbs
-from atlas_async.errors import AtlasError, UsageError
+from atlas_async.errors import AtlasError, UsageError, discreet_traceback
 
 app = typer.Typer(
     name="atlas",
@@ -65,9 +66,7 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(exits.lone(error), BrokenPipeError):
             return _reader_gone()
         if "--debug" in arguments:
-            import traceback
-
-            traceback.print_exception(error)
+            sys.stderr.write(f"{visible(discreet_traceback(error), keep=chr(10))}\n")
         return exits.report(error, json=json)
     return code if isinstance(code, int) else 0
 

@@ -84,6 +84,14 @@ def backup(
             help="Spread the mailboxes over N processes, 1 to 64; one for each core helps.",
         ),
     ] = None,
+    lock_wait: Annotated[
+        str | None,
+        typer.Option(
+            "--lock-wait",
+            metavar="TIME",
+            help="Wait so long, such as 90s or 2h, for another run that holds a mailbox.",
+        ),
+    ] = None,
     tenant: options.Tenant = None,
     config: options.Config = None,
     json: options.Json = False,
@@ -103,7 +111,12 @@ def backup(
     )
     chosen = [_address(text) for text in _named("--mailbox", mailbox)]
     common = Common(tenant, config, json, quiet, log_level, debug)
-    limits = {"page_size": page_size, "concurrency": concurrency, "processes": processes}
+    limits = {
+        "page_size": page_size,
+        "concurrency": concurrency,
+        "processes": processes,
+        "lock_wait": lock_wait,
+    }
     loaded = common.load(limits, need_graph=True)
 
     async def work(session: Session) -> int:

@@ -57,6 +57,8 @@ def render(state: RunState, now: float, width: int) -> RenderableType:
     """Return the whole view for a terminal of ``width`` columns at monotonic time ``now``."""
     if state.verify:
         return _verification(state, now)
+    if state.prune:
+        return _pruning(state, now)
     return Group(_mailboxes(state, now, width), _footer(state, now))
 
 
@@ -96,6 +98,12 @@ def _footer(state: RunState, now: float) -> Text:
     if state.stopping:
         text.append("\nstopping: settling what is in flight; Ctrl-C again stops at once", "yellow")
     return text
+
+
+def _pruning(state: RunState, now: float) -> Text:
+    objects, unreferenced, removed = state.pruned()
+    text = f"{objects} objects seen  {unreferenced} unreferenced  {removed} removed"
+    return Text(f"{span(now - state.started)}  {text}", style="bold", overflow="fold")
 
 
 def _verification(state: RunState, now: float) -> Text:

@@ -6,10 +6,12 @@ Pure functions from values to JSON objects, described in ``docs/commands.md``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from atlas_async.config.sources import Inspection
 from atlas_async.errors import AtlasError, ConfigError
+from atlas_async.model.explanations import explain_code
 from atlas_async.model.record import (
     AttachmentRecord,
     MessageRecord,
@@ -20,8 +22,15 @@ from atlas_async.model.report import MailboxResult, NotStored, RunReport
 
 if TYPE_CHECKING:  # what is only named here must not slow down 'atlas --help'
     from atlas_async.catalog.reader import FolderView, SnapshotSummary
+    from atlas_async.operations.key_check import KeyCheck
+    from atlas_async.operations.key_copy import KeyCopy
+    from atlas_async.operations.key_plan import ProtectionPlan
+    from atlas_async.operations.key_protection import ProtectionReport
+    from atlas_async.operations.ledger import Forgetting, LedgerEntry
     from atlas_async.operations.listing import MailboxSummary
+    from atlas_async.operations.pruning import PruneReport
     from atlas_async.operations.verification import Finding, VerifyReport
+    from atlas_async.store.protection import ObjectState
 
 Document = dict[str, Any]
 
@@ -164,6 +173,38 @@ def not_stored_document(item: NotStored) -> Document:
         "first_run": item.first_run,
         "last_run": item.last_run,
         "attempts": item.attempts,
+        "id": item.id,
+        "forgotten": item.forgotten or None,
+    }
+
+
+def ledger_document(entries: Iterable[LedgerEntry], *, explained: bool = False) -> Document:
+    """Return the document of ``atlas ledger list --json``, or of ``explain``."""
+    return {"entries": [ledger_entry_document(entry, explained=explained) for entry in entries]}
+
+
+def ledger_entry_document(entry: LedgerEntry, *, explained: bool = False) -> Document:
+    """Return one entry of a mailbox's newest ledger, with what its code means when asked for."""
+    document: Document = {
+        "mailbox_id": entry.mailbox_id,
+        "snapshot_id": entry.snapshot_id,
+        **not_stored_document(entry.item),
+        "folder": list(entry.folder),
+        "first_run_at": entry.first_run_at or None,
+        "last_run_at": entry.last_run_at or None,
+    }
+    if explained:
+        told = explain_code(entry.item.code)
+        document |= {"meaning": told.meaning, "advice": told.advice}
+    return document
+
+
+def forgetting_document(done: Forgetting) -> Document:
+    """Return the document of ``atlas ledger forget --json``."""
+    return {
+        "mailbox_id": done.mailbox_id,
+        "snapshot_id": done.snapshot_id,
+        **ledger_document(done.entries),
     }
 
 
@@ -231,6 +272,31 @@ def verify_document(report: VerifyReport) -> Document:
     }
 
 
+def prune_document(report: PruneReport) -> Document:
+    """Return the document of ``atlas prune --json``."""
+    return {
+        "dry_run": report.dry_run,
+        "exit_code": report.exit_code,
+        "mailboxes": [
+            {
+                "mailbox_id": box.mailbox_id,
+                "objects": box.objects,
+                "unreferenced": box.unreferenced,
+                "unreferenced_bytes": box.unreferenced_bytes,
+                "young": box.young,
+                "removed": box.removed,
+                "removed_bytes": box.removed_bytes,
+                "kept": box.kept,
+                "keys": box.keys,
+                "error": box.error,
+                "hint": box.hint,
+                "exit_code": box.exit_code,
+            }
+            for box in report.mailboxes
+        ],
+    }
+
+
 def finding_document(finding: Finding) -> Document:
     """Return one object that is not as it should be."""
     return {
@@ -239,6 +305,105 @@ def finding_document(finding: Finding) -> Document:
         "mailbox_id": finding.mailbox_id,
         "snapshot_id": finding.snapshot_id or None,
         "detail": finding.detail,
+    }
+
+
+def key_state_document(state: ObjectState) -> Document:
+    """Return what protects the key; what is not known is ``{"unknown", "lacking"}``."""
+    from atlas_async.store.protection import Retention, Unknown
+
+    def told(value: Any) -> Any:
+        if isinstance(value, Unknown):
+            return {"unknown": value.reason, "lacking": value.lacking}
+        if isinstance(value, Retention):
+            until = value.until.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            return {"mode": value.mode.value, "until": until}
+        return value
+
+    newest = state.newest
+    return {
+        "versioning": told(state.versioning),
+        "object_lock": told(state.object_lock),
+        "policy": told(state.policy),
+        "retention": told(state.retention),
+        "legal_hold": told(state.legal_hold),
+        "expiry": told(state.expiry),
+        "newest_version": newest.version_id if newest else None,
+        "permissions": None if state.permissions is None else f"{state.permissions:04o}",
+    }
+
+
+def key_plan_document(plan: ProtectionPlan) -> Document:
+    """Return the document of ``atlas key protect --dry-run --json``."""
+    return {
+        "key": plan.key,
+        "store": plan.store,
+        "dry_run": True,
+        "state": key_state_document(plan.state),
+        "steps": [
+            {
+                "kind": step.kind.value,
+                "asked": step.asked,
+                "todo": step.todo,
+                "possible": step.possible,
+                "text": step.text,
+            }
+            for step in plan.steps
+        ],
+        "irreversible": plan.irreversible,
+    }
+
+
+def key_protection_document(plan: ProtectionPlan, report: ProtectionReport) -> Document:
+    """Return the document of ``atlas key protect --json``."""
+    return {
+        "key": report.key,
+        "store": report.store,
+        "dry_run": False,
+        "before": key_state_document(plan.state),
+        "state": key_state_document(report.state),
+        "results": [
+            {
+                "kind": result.kind.value,
+                "asked": result.asked,
+                "done": result.done,
+                "enforced": result.enforced,
+                "text": result.text,
+            }
+            for result in report.results
+        ],
+        "removed": report.removed,
+        "exit_code": report.exit_code,
+    }
+
+
+def key_check_document(found: KeyCheck) -> Document:
+    """Return the document of ``atlas key check --json``."""
+    return {
+        "key": found.key,
+        "store": found.store,
+        "size_bytes": found.size,
+        "version": found.version,
+        "opened": found.opened or None,
+        "policy": found.policy,
+        "days_left": found.days_left,
+        "state": key_state_document(found.state),
+        "findings": [
+            {"about": finding.about, "weight": finding.weight.value, "text": finding.text}
+            for finding in found.findings
+        ],
+        "exit_code": found.exit_code,
+    }
+
+
+def key_copy_document(made: KeyCopy) -> Document:
+    """Return the document of ``atlas key export`` and ``restore`` with ``--json``."""
+    return {
+        "store": made.store,
+        "place": made.place,
+        "size_bytes": made.size,
+        "version": made.version,
+        "changed": made.changed,
     }
 
 

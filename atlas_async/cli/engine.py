@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from atlas_async.config.settings import FolderChoice
@@ -13,7 +14,13 @@ from atlas_async.model.report import NotStored, RunReport
 
 if TYPE_CHECKING:  # what is only named here must not slow down 'atlas --help'
     from atlas_async.catalog.reader import FolderView, SnapshotSummary
+    from atlas_async.operations.key_check import KeyCheck, Protects
+    from atlas_async.operations.key_copy import KeyCopy
+    from atlas_async.operations.key_plan import ProtectionPlan, ProtectionWish
+    from atlas_async.operations.key_protection import ProtectionReport
+    from atlas_async.operations.ledger import Forgetting, LedgerEntry
     from atlas_async.operations.listing import MailboxSummary
+    from atlas_async.operations.pruning import PruneReport
     from atlas_async.operations.reading import MessageContent
     from atlas_async.operations.verification import VerifyReport
     from atlas_async.pipeline.stop import StopSignal
@@ -84,4 +91,67 @@ class Engine(Protocol):
         self, *, snapshot: str | None = None, mailbox: str | None = None
     ) -> VerifyReport:
         """Check every object of a snapshot, a mailbox, or the bucket."""
+        ...
+
+    async def prune(
+        self,
+        mailboxes: Sequence[str] | None = None,
+        *,
+        older_than: float = ...,
+        dry_run: bool = False,
+    ) -> PruneReport:
+        """Remove what no snapshot names."""
+        ...
+
+    async def ledger(
+        self, mailbox: str | None = None, *, include_forgotten: bool = False
+    ) -> Sequence[LedgerEntry]:
+        """Return what the newest snapshots lack."""
+        ...
+
+    async def find_in_ledger(
+        self, ids: Sequence[str], mailboxes: Sequence[str] | None = None
+    ) -> Sequence[LedgerEntry]:
+        """Return entries by the start of their ids."""
+        ...
+
+    async def retry_ledger(
+        self,
+        ids: Sequence[str] = (),
+        *,
+        mailboxes: Sequence[str] | None = None,
+        include_forgotten: bool = False,
+        stop: StopSignal | None = None,
+    ) -> RunReport:
+        """Try now for what is missing."""
+        ...
+
+    async def forget(self, ids: Sequence[str], mailbox: str) -> Forgetting:
+        """Give items of a mailbox up."""
+        ...
+
+    async def plan_key_protection(self, wish: ProtectionWish) -> ProtectionPlan:
+        """Say what protects the wrapped key, and what ``wish`` would change."""
+        ...
+
+    async def protect_key(
+        self, plan: ProtectionPlan, *, confirmed: bool = False
+    ) -> ProtectionReport:
+        """Do what a plan says and read it back."""
+        ...
+
+    async def check_key(
+        self, *, require: Collection[Protects] = (), min_days: int | None = None
+    ) -> KeyCheck:
+        """Check the wrapped key and what protects it."""
+        ...
+
+    async def export_key(self, path: Path) -> KeyCopy:
+        """Write the wrapped key to a new file."""
+        ...
+
+    async def restore_key(
+        self, path: Path | None = None, *, version_id: str | None = None
+    ) -> KeyCopy:
+        """Put a copy or an older version of the key back."""
         ...

@@ -13,6 +13,7 @@ from atlas_async.model.events import (
     MailboxProgress,
     MailboxStarted,
     MailboxThrottled,
+    PruneProgress,
     RunStarted,
     VerifyProgress,
 )
@@ -98,6 +99,7 @@ class RunState:
         self.active: dict[str, MailboxState] = {}
         self.results: dict[str, MailboxResult] = {}
         self.verify: dict[str, VerifyProgress] = {}
+        self.prune: dict[str, PruneProgress] = {}
         self.stopping = False
 
     def take(self, event: Event, now: float) -> None:
@@ -119,6 +121,8 @@ class RunState:
                 self.results[event.result.mailbox_id] = event.result
             case VerifyProgress():
                 self.verify[event.mailbox_id] = event
+            case PruneProgress():
+                self.prune[event.mailbox_id] = event
             case MailboxNotice():
                 pass
 
@@ -156,6 +160,15 @@ class RunState:
             sum(event.total for event in seen),
             sum(event.damaged for event in seen),
             sum(event.missing for event in seen),
+        )
+
+    def pruned(self) -> tuple[int, int, int]:
+        """Return objects looked at, unreferenced and removed, over all mailboxes."""
+        seen = self.prune.values()
+        return (
+            sum(event.objects for event in seen),
+            sum(event.unreferenced for event in seen),
+            sum(event.removed for event in seen),
         )
 
     def status(self, now: float) -> dict[str, Any]:

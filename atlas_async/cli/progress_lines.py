@@ -13,6 +13,7 @@ from atlas_async.model.events import (
     MailboxFinished,
     MailboxNotice,
     MailboxStarted,
+    PruneProgress,
     RunStarted,
     VerifyProgress,
 )
@@ -78,6 +79,8 @@ class LogLines:
         if isinstance(event, VerifyProgress):
             checked, total, damaged, missing = self._state.verified()
             return [f"{checked} of {total} objects checked, {damaged} damaged, {missing} missing"]
+        if isinstance(event, PruneProgress):
+            return ["{} objects seen, {} unreferenced, {} removed".format(*self._state.pruned())]
         totals = self._state.totals()
         line = (
             f"{span(now - self._state.started)}: {totals.finished} of "

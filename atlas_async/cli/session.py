@@ -14,6 +14,7 @@ import typer
 from atlas_async.clock import SystemClock
 from atlas_async.config.settings import Settings
 from atlas_async.config.sources import Inspection, Loaded, inspect_process, load_from_process
+from atlas_async.errors import DiscreetFormatter
 from atlas_async.event_loop import run_program
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def start_logging(common: Common, terminal: Terminal) -> None:
     if level not in LEVELS:
         raise typer.BadParameter(f"'{level}' is none of {', '.join(LEVELS)}")
     handler = _ConsoleHandler(terminal)
-    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(DiscreetFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     # Other libraries' debug records hold requests with their tokens, so only ours are turned up.
     logging.getLogger("atlas_async").setLevel(level.upper())

@@ -27,6 +27,7 @@ STYLES: Final = {
     Outcome.INTERRUPTED: "yellow",
     Outcome.STOPPED: "yellow",
     Outcome.FAILED: "red",
+    Outcome.LOCKED: "yellow",
     Outcome.NO_MAILBOX: "dim",
 }
 
@@ -122,6 +123,8 @@ def _explain(terminal: Terminal, result: MailboxResult) -> None:
             terminal.show(
                 f"  +{len(result.not_stored) - MOST_ITEMS} more, in --json and atlas list"
             )
+        if not terminal.quiet:
+            terminal.show(f"  'atlas ledger explain {result.not_stored[0].id}' explains the first")
 
 
 def not_stored_line(item: NotStored) -> str:
@@ -130,6 +133,6 @@ def not_stored_line(item: NotStored) -> str:
     future = "permanent" if item.permanent else "retried by the next run"
     request = f", request {visible(item.request_id)}" if item.request_id else ""
     return (
-        f"{item.kind} {visible(what)}: {visible(item.code)}: {visible(item.reason)} "
+        f"[{item.id}] {item.kind} {visible(what)}: {visible(item.code)}: {visible(item.reason)} "
         f"({future}, {count(item.attempts, 'attempt')}{request})"
     )

@@ -21,6 +21,7 @@ from atlas_async.config.settings import (
     DirectorySettings,
     GraphSettings,
     Limits,
+    ObjectMetadata,
     S3Settings,
     Settings,
 )
@@ -88,6 +89,7 @@ class Assembly:
         limits = self._limits()
         dek_version = self._checked("dek_version", lambda text: checks.whole_number(text, 0, 1))
         spool = self._located("spool_dir", checks.directory_path)
+        metadata = self._checked("object_metadata", _object_metadata)
         if tenant is None or storage is None or passphrase is None or self.problems:
             return None
         return Settings(
@@ -98,6 +100,7 @@ class Assembly:
             limits=limits,
             dek_version=1 if dek_version is None else dek_version,
             spool_directory=spool,
+            object_metadata=metadata or ObjectMetadata.ATLAS,
         )
 
     def origins(self) -> tuple[Origin, ...]:
@@ -175,6 +178,8 @@ class Assembly:
                 "; for AWS itself set ATLAS_S3_REGION instead, for a directory ATLAS_STORAGE_URL",
             )
         access_key = self._given.get("s3_access_key")
+        if access_key is not None and not self._is_text("s3_access_key", access_key):
+            return None
         secret_key = self._secret("s3_secret_key")
         if access_key is None and secret_key is not None:
             self._missing("s3_access_key", "; the secret key is set and goes with it")
@@ -196,23 +201,33 @@ class Assembly:
         )
         page_size = self._checked("page_size", lambda text: checks.whole_number(text, 1, 999))
         budget = self._checked("byte_budget", checks.byte_size)
+        lock_wait = self._checked("lock_wait", checks.duration)
         return Limits(
             mailboxes=mailboxes or preset.mailboxes,
             processes=processes or preset.processes,
             page_size=page_size or preset.page_size,
             byte_budget=budget or preset.byte_budget,
+            lock_wait=lock_wait or preset.lock_wait,
         )
 
     def _secret(self, name: str) -> Secret | None:
         """Return the secret in whichever form it was given; None when absent or unavailable."""
         direct = self._given.get(name)
         if direct is not None:
-            return Secret(direct.text)
+            return Secret(direct.text) if self._is_text(name, direct) else None
         for form in (f"{name}_file", f"{name}_command"):
             given = self._given.get(form)
             if given is not None:
                 return self._fetched(form, given)
         return None
+
+    def _is_text(self, name: str, given: Given) -> bool:
+        """Note a problem where bytes that are no text were given; they are not repeated."""
+        if checks.is_text(given.text):
+            return True
+        text = f"{_called(name, given)} is not UTF-8 text: expected {BY_NAME[name].expected}"
+        self.problems.append(Problem(text, BY_NAME[name].graph))
+        return False
 
     def _fetched(self, name: str, given: Given) -> Secret | None:
         try:
@@ -271,6 +286,13 @@ class Assembly:
 def _cloud(text: str) -> Cloud:
     try:
         return Cloud(text.lower())
+    except ValueError as error:
+        raise Malformed("") from error
+
+
+def _object_metadata(text: str) -> ObjectMetadata:
+    try:
+        return ObjectMetadata(text.lower())
     except ValueError as error:
         raise Malformed("") from error
 

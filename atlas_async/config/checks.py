@@ -22,11 +22,21 @@ UNITS: Final = {
     "mib": 2**20,
     "gib": 2**30,
 }
+SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 SMALLEST_BUDGET: Final = 16 * 2**20
 
 
 class Malformed(Exception):
     """A value is not what the setting expects; the text adds what is wrong, or is empty."""
+
+
+def is_text(text: str) -> bool:
+    """Tell whether ``text`` has a UTF-8 form: the environment's bytes, and JSON's, need not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def tenant_id(text: str, *, microsoft: bool) -> str:
@@ -51,7 +61,7 @@ def tenant_id(text: str, *, microsoft: bool) -> str:
 
 def client_id(text: str, *, microsoft: bool) -> str:
     """Return an application id; Microsoft's are GUIDs."""
-    if microsoft and not GUID.fullmatch(text.lower()):
+    if (microsoft and not GUID.fullmatch(text.lower())) or not text.isprintable():
         raise Malformed("")
     return text
 
@@ -67,22 +77,39 @@ def web_url(text: str) -> str:
         raise Malformed("it starts with neither http:// nor https:// and a host")
     if parts.username is not None or parts.password is not None:
         raise Malformed("credentials do not belong into it")
-    if parts.query or parts.fragment or not port_fits or re.search(r"\s", text):
+    if parts.query or parts.fragment or not port_fits or not text.isprintable() or " " in text:
         raise Malformed("only scheme, host, port and path may be in it")
     return text.rstrip("/")
 
 
 def directory_url(text: str) -> Path:
     """Return the directory that a ``file:///`` URL names."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:
+        raise Malformed("it is not a URL") from error
     path = Path(unquote(parts.path))
     if parts.scheme != "file" or parts.netloc not in {"", "localhost"} or parts.query:
         raise Malformed("")
     if not path.is_absolute() or path == Path("/"):
         raise Malformed("the path must be absolute, with three slashes after file:")
-    if path.exists() and not path.is_dir():
+    if _kind(path) is False:
         raise Malformed(f"{path} is not a directory")
     return path
+
+
+def _kind(path: Path) -> bool | None:
+    """Tell whether something is a directory; None where there is nothing.
+
+    Raises:
+        Malformed: That cannot be found out, or nothing can have such a name.
+    """
+    try:
+        return path.is_dir() if path.exists() else None
+    except OSError as error:
+        raise Malformed(f"{str(path)[:80]} cannot be looked at: {error.strerror}") from error
+    except ValueError as error:
+        raise Malformed("nothing can have such a name") from error
 
 
 def whole_number(text: str, low: int, high: int) -> int:
@@ -99,6 +126,14 @@ def byte_size(text: str) -> int:
     if match is None or unit is None or int(match[1]) * unit < SMALLEST_BUDGET:
         raise Malformed("")
     return int(match[1]) * unit
+
+
+def duration(text: str) -> float:
+    """Return a time in seconds; ``s``, ``m``, ``h`` and ``d`` stand for their multiples."""
+    match = re.fullmatch(r"([0-9]{1,6})\s*([smhd]?)", text.strip().lower())
+    if match is None:
+        raise Malformed("")
+    return float(int(match[1]) * SECONDS[match[2]])
 
 
 def region(text: str) -> str:
@@ -124,12 +159,14 @@ def file_path(text: str, base: Path, home: Path) -> Path:
         with path.open("rb"):
             return path
     except OSError as error:
-        raise Malformed(f"{path} cannot be read: {error.strerror}") from error
+        raise Malformed(f"{str(path)[:80]} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise Malformed("nothing can have such a name") from error
 
 
 def directory_path(text: str, base: Path, home: Path) -> Path:
     """Return the path of a directory that exists."""
     path = rooted(text, base, home)
-    if not path.is_dir():
-        raise Malformed(f"{path} is not a directory")
+    if not _kind(path):
+        raise Malformed(f"{str(path)[:80]} is not a directory")
     return path

@@ -155,7 +155,20 @@ FIELDS: Final[tuple[Field, ...]] = (
         "a size from 16MiB, such as 256MiB or 1GiB",
         default="256MiB",
     ),
+    Field(
+        "lock_wait",
+        "ATLAS_LOCK_WAIT",
+        "a time such as 90s, 10m or 2h; 0 for not waiting",
+        default="0",
+        flag="--lock-wait",
+    ),
     Field("spool_dir", "ATLAS_SPOOL_DIR", "an existing directory", default="the system's"),
+    Field(
+        "object_metadata",
+        "ATLAS_OBJECT_METADATA",
+        "atlas, or none to keep Graph ids and plaintext hashes out of object metadata",
+        default="atlas",
+    ),
     Field(
         "dek_version",
         "ATLAS_DEK_VERSION",

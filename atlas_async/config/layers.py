@@ -9,6 +9,7 @@ import difflib
 import io
 import json
 import stat
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,12 @@ from atlas_async.config.fields import (
     Field,
 )
 
+MOST_BYTES: Final = 1 << 20
+"""A configuration file or ``.env`` beyond this is something else."""
+MOST_STRANGERS: Final = 20
+"""Unknown names of one file that are told; a file of thousands is another program's."""
+LONGEST_NAME: Final = 80
+"""Characters of an unknown name that are told."""
 NEAR_ENOUGH: Final = 0.75
 """Similarity (0 to 1) from which a misspelt name is answered with a suggestion."""
 
@@ -98,18 +105,24 @@ def _json_layer(path: Path) -> Layer:
     if document is None:
         layer.readable = False
         return layer
+    strangers = 0
     for key, value in document.items():
         if key == "$schema" or value is None or value == "":
             continue
         known = BY_NAME.get(key) or _by_alias(key)
         if known is None:
-            layer.problems.append(Problem(_unknown_key(key, path)))
+            strangers += 1
+            if strangers <= MOST_STRANGERS:
+                layer.problems.append(Problem(_unknown_key(key, path)))
         elif isinstance(value, bool) or not isinstance(value, (str, int)):
             kind = type(value).__name__
             text = f'"{key}" in {path} is of type {kind}: expected {known.expected}'
             layer.problems.append(Problem(text, known.graph))
         else:
             layer.values[known.name] = Given(str(value), f'"{key}"', str(path), path.parent)
+    if strangers > MOST_STRANGERS:
+        text = f"{path} holds {strangers - MOST_STRANGERS} more names that are no settings"
+        layer.problems.append(Problem(text))
     if any(BY_NAME[name].secret for name in layer.values) and _readable_by_others(path):
         layer.notes.append(f"{path} holds secrets and others can read it: chmod 600 {path}")
     return layer
@@ -120,9 +133,9 @@ def _by_alias(key: str) -> Field | None:
 
 
 def _unknown_key(key: str, path: Path) -> str:
-    meant = nearest(key.lower(), BY_NAME)
+    meant = nearest(key[:LONGEST_NAME].lower(), BY_NAME)
     advice = f'did you mean "{meant}"?' if meant else "see docs/configuration.md for the names"
-    return f'"{key}" in {path} is not a setting: {advice}'
+    return f'"{key[:LONGEST_NAME]}" in {path} is not a setting: {advice}'
 
 
 def _readable_by_others(path: Path) -> bool:
@@ -136,8 +149,8 @@ def _parse(path: Path, layer: Layer) -> dict[str, Any] | None:
     repeated: list[str] = []
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in items]
-        repeated.extend(sorted({name for name in names if names.count(name) > 1}))
+        met = Counter(name for name, _ in items)
+        repeated.extend(sorted(name for name, times in met.items() if times > 1))
         return dict(items)
 
     try:
@@ -145,6 +158,9 @@ def _parse(path: Path, layer: Layer) -> dict[str, Any] | None:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         layer.problems.append(Problem(f"{path} is not valid JSON: {where}: {error.msg}"))
+        return None
+    except ValueError:  # of thousands of digits the parser makes no number
+        layer.problems.append(Problem(f"{path} is not valid JSON: a number is too long"))
         return None
     except RecursionError:
         layer.problems.append(Problem(f"{path} is nested too deeply to be a configuration"))
@@ -154,17 +170,26 @@ def _parse(path: Path, layer: Layer) -> dict[str, Any] | None:
             Problem(f"{path} must hold one JSON object, with a field per setting")
         )
         return None
-    layer.problems += [Problem(f'"{name}" appears twice in {path}') for name in repeated]
+    layer.problems += [
+        Problem(f'"{name[:LONGEST_NAME]}" appears twice in {path}')
+        for name in repeated[:MOST_STRANGERS]
+    ]
     return document
 
 
 def _read_text(path: Path, layer: Layer) -> str | None:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) <= MOST_BYTES:
+            return data.decode("utf-8-sig")
+        layer.problems.append(Problem(f"{path} is longer than {MOST_BYTES} bytes"))
     except UnicodeDecodeError:
         layer.problems.append(Problem(f"{path} is not UTF-8 text"))
     except OSError as error:
         layer.problems.append(Problem(f"{path} cannot be read: {error.strerror}"))
+    except ValueError:
+        layer.problems.append(Problem(f"{str(path)!a} can be no file's name"))
     return None
 
 

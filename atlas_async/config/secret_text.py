@@ -29,6 +29,8 @@ def read_secret_file(path: Path) -> str:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise SecretUnavailable(f"names {path}, which cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise SecretUnavailable("names a file that cannot exist") from error
     if len(data) > MAX_BYTES:
         raise SecretUnavailable(f"names {path}, which is longer than {MAX_BYTES} bytes")
     text = _decode(data, f"names {path}, which")

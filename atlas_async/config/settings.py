@@ -40,6 +40,15 @@ CLOUD_URLS = {
 """Authority and Graph root per cloud."""
 
 
+class ObjectMetadata(StrEnum):
+    """What stands in the user metadata of objects, which the store sees in clear."""
+
+    ATLAS = "atlas"
+    """What Atlas writes: a message's Graph id and the SHA-256 of its plaintext."""
+    NONE = "none"
+    """Nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
     """A certificate credential: a PEM file with key and certificate, or a PFX file.
@@ -106,6 +115,7 @@ class Limits:
         byte_budget: Bytes of mail held in memory at once, over all mailboxes.
         retries: Further tries of a Graph or store request that failed in a passing way.
         patience: Longest total time in seconds one request may spend being throttled or retried.
+        lock_wait: Seconds a mailbox waits for another run that holds it and is alive.
     """
 
     mailboxes: int = 8
@@ -118,6 +128,7 @@ class Limits:
     byte_budget: int = 256 * MIB
     retries: int = 6
     patience: float = 1_800.0
+    lock_wait: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +151,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     dek_version: int = 1
     spool_directory: Path | None = None
+    object_metadata: ObjectMetadata = ObjectMetadata.ATLAS
 
     @property
     def bucket(self) -> str:

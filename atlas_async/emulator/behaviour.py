@@ -34,7 +34,9 @@ class Behaviour:
     back within a round appear as removed only, ``silent_moves`` omits moved messages from the
     target, ``delta_top_total`` treats ``$top`` on delta as a total cap.
     ``replays`` repeats one item on the next page, ``empty_pages`` puts that many pages without
-    items before each delta link, ``repeat_links`` makes each next link point to its own page,
+    items before each delta link, ``lost_delta_links`` ends rounds without that link,
+    ``heavy_page`` (0: off) lets delta pages asked for with more messages time out with an empty
+    503, ``repeat_links`` makes each next link point to its own page,
     ``foreign_links`` is an origin that links name instead of this one. ``expired_code`` and
     ``expired_status`` shape the answer to an expired token, ``batch_allowed`` False refuses
     ``$batch``, ``advanced_writes`` protects sent messages' content from plain Mail.ReadWrite.
@@ -57,6 +59,8 @@ class Behaviour:
     delta_top_total: bool = True
     replays: bool = False
     empty_pages: int = 0
+    lost_delta_links: bool = False
+    heavy_page: int = 0
     repeat_links: bool = False
     foreign_links: str = ""
     expired_code: str = "SyncStateNotFound"

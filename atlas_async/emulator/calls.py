@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -118,8 +119,16 @@ class Reply:
         return cls(
             status=status,
             headers={"Content-Type": JSON_TYPE, **(headers or {})},
-            body=orjson.dumps(value),
+            body=_written(value),
         )
+
+
+def _written(value: Any) -> bytes:
+    """Return JSON; lone surrogates, which real names hold, as the escapes that Graph writes."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return json.dumps(value).encode("ascii")
 
 
 def error_body(refusal: Refusal, *, date: str, request_id: str, client_id: str) -> dict[str, Any]:

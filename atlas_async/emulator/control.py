@@ -11,7 +11,7 @@ from atlas_async.emulator.ids import MalformedId
 from atlas_async.emulator.journal import Journal
 from atlas_async.emulator.mailbox import Mailbox
 from atlas_async.emulator.mutations import apply_change, find_folder
-from atlas_async.emulator.records import NotHere
+from atlas_async.emulator.records import NotHere, Trouble
 from atlas_async.emulator.tokens import TokenDesk
 from atlas_async.emulator.truth import mailbox_truth
 from atlas_async.emulator.world import World
@@ -92,6 +92,29 @@ class Control:
     def over_quota(self, mailbox: str, *, on: bool = True) -> None:
         """Make delta requests of a mailbox fail because it is over quota."""
         self._mailbox(mailbox).over_quota = on
+
+    def trouble(
+        self, mailbox: str, message: str, status: int, code: str, *, pages: bool = False
+    ) -> None:
+        """Make a message unreadable: what asks for it is answered so, until it is ``cured``.
+
+        With ``pages`` every page that would hold it is, too; see ``records.Trouble``.
+        """
+        box = self._mailbox(mailbox)
+        box.troubled[self._key(box, message)] = Trouble(status, code, pages)
+        self._world.pages.clear()
+
+    def cure(self, mailbox: str) -> None:
+        """Make all messages of a mailbox readable again."""
+        self._mailbox(mailbox).troubled.clear()
+        self._world.pages.clear()
+
+    @staticmethod
+    def _key(box: Mailbox, message: str) -> int:
+        try:
+            return box.message(message)
+        except (NotHere, MalformedId) as error:
+            raise ValueError(f"no such message: {message}") from error
 
     def revoke_tokens(self) -> int:
         """Refuse every access token issued so far; returns how many there were."""

@@ -23,10 +23,12 @@ class CorpusOptions:
     overrides it for the first mailboxes, ``messages_sigma`` spreads it log-normally.
     ``body_bytes`` fixes every body's size; 0 draws sizes around ``body_median``.
     The first ``huge_attachments`` inbox messages carry one file of ``huge_bytes`` each.
+    ``addresses`` are the user principal names of the first users, for names as people have them.
     """
 
     seed: int = 1
     domain: str = "contoso.com"
+    addresses: tuple[str, ...] = ()
     mailboxes: int = 3
     shared: int = 1
     rooms: int = 1
@@ -104,7 +106,9 @@ class Corpus:
             PersonKind.GUEST: options.guests,
             PersonKind.UNLICENSED: options.unlicensed,
         }
-        self.people = make_people(options.seed, options.domain, self.tenant_id, counts)
+        self.people = make_people(
+            options.seed, options.domain, self.tenant_id, counts, options.addresses
+        )
 
     def mailbox_uuid(self, person: Person) -> uuid.UUID:
         """Return the UUID that the mailbox's ids carry."""

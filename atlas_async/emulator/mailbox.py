@@ -18,7 +18,7 @@ from atlas_async.emulator.letters import (
 )
 from atlas_async.emulator.parts import Part
 from atlas_async.emulator.people import Person
-from atlas_async.emulator.records import Entry, FolderState, NotHere
+from atlas_async.emulator.records import Entry, FolderState, NotHere, Trouble
 from atlas_async.emulator.shelf import Change, ChangeKind, Shelf
 from atlas_async.emulator.tree import DELETED_ITEMS, DELETIONS, MAIL_ROOT, PURGES, FolderPlan
 
@@ -51,6 +51,7 @@ class Mailbox:
         self.seq = 1
         self._generations: dict[int | None, int] = {}
         self.over_quota = False
+        self.troubled: dict[int, Trouble] = {}
         self.folders: dict[int, FolderState] = {}
         self.folder_log: list[Change] = []
         self.entries: dict[int, Entry] = {}

@@ -100,7 +100,7 @@ def _letter(mailbox: Mailbox, change: dict[str, Any], now: datetime) -> dict[str
         "toRecipients": [me],
         "ccRecipients": [],
         "bccRecipients": [],
-        "replyTo": [],
+        "replyTo": change.get("replyTo", []),
         "flag": change.get("flag", {"flagStatus": "notFlagged"}),
     }
 

@@ -92,9 +92,16 @@ DEFAULT_PROPERTIES: Final = (
 
 
 def make_people(
-    seed: int, domain: str, tenant_id: uuid.UUID, counts: dict[PersonKind, int]
+    seed: int,
+    domain: str,
+    tenant_id: uuid.UUID,
+    counts: dict[PersonKind, int],
+    names: tuple[str, ...] = (),
 ) -> list[Person]:
-    """Return the directory, mailboxes of users first, in an order that never changes."""
+    """Return the directory, mailboxes of users first, in an order that never changes.
+
+    ``names`` are the user principal names of the first users; the others are numbered.
+    """
     people: list[Person] = []
     prefix = domain.split(".", 1)[0]
     for kind, count in counts.items():
@@ -103,6 +110,8 @@ def make_people(
             dice = Dice(seed, 0xD1, number)
             name = f"{dice.pick(FIRST_NAMES)} {dice.pick(LAST_NAMES)}"
             upn, mail, shown = _addresses(kind, index, name, domain, prefix)
+            if kind is PersonKind.USER and index < len(names):
+                upn = mail = names[index]
             people.append(
                 Person(
                     number=number,

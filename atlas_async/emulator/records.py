@@ -14,6 +14,19 @@ class NotHere(Exception):
     """No such folder, message or attachment in this mailbox."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """How Graph answers for a message that it cannot read.
+
+    ``pages`` has every page fail that would hold it, however small; otherwise its folder shows it
+    without a body. Listings of ids alone always show it.
+    """
+
+    status: int
+    code: str
+    pages: bool = False
+
+
 @dataclass(slots=True)
 class Entry:
     """What is known of a message beyond its seed.

@@ -19,6 +19,7 @@ from atlas_async.emulator.query import (
 )
 from atlas_async.emulator.render import View, message_json, sparse_json
 from atlas_async.emulator.rounds import applied, open_cursor, page_size, token_link
+from atlas_async.emulator.routes_messages import in_page
 from atlas_async.emulator.world import World, in_path
 
 _FILTER: Final = re.compile(r"\s*receivedDateTime\s+(ge|gt)\s+'?([0-9TZ:.+-]+)'?\s*", re.IGNORECASE)
@@ -38,6 +39,8 @@ async def message_delta(world: World, call: Call, ids: tuple[str, ...]) -> Reply
     if cursor is None:
         cursor = _first(call, mailbox, state.number)
     size = page_size(world, call)
+    if 0 < world.behaviour.heavy_page < size:
+        return Reply(503)
     if cursor.top and not world.behaviour.delta_top_total:
         size, cursor = min(size, cursor.top), replace(cursor, top=0)
     page = next_page(mailbox, cursor, size, world.behaviour)
@@ -55,9 +58,10 @@ async def message_delta(world: World, call: Call, ids: tuple[str, ...]) -> Reply
     following = page.cursor
     if world.behaviour.repeat_links and not following.ready:
         following = cursor
+    lost = following.ready and world.behaviour.lost_delta_links
     body = {
         "@odata.context": world.context("Collection(message)"),
-        **token_link(world, path, following),
+        **({} if lost else token_link(world, path, following)),
         "value": value,
     }
     reply = Reply.json(body, headers=applied(call, size))
@@ -116,4 +120,4 @@ def _item(mailbox: Mailbox, item: Shown | Gone, view: View) -> dict[str, Any]:
         }
     if item.partial:
         return sparse_json(mailbox, item.key, view)
-    return message_json(mailbox, item.key, view)
+    return in_page(mailbox, item.key, message_json(mailbox, item.key, view))

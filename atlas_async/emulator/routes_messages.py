@@ -63,13 +63,32 @@ async def get_mime(world: World, _call: Call, ids: tuple[str, ...]) -> Reply:
 def located(mailbox: Mailbox, ids: tuple[str, ...]) -> int:
     """Return the key of the message that the path names, in the folder when it names one.
 
-    ``ids`` are (user, message) or (user, folder, message). Raises ``NotHere``.
+    ``ids`` are (user, message) or (user, folder, message). Raises ``NotHere``, or ``Refusal`` for
+    a message that cannot be read.
     """
     key = mailbox.message(ids[-1])
     for folder in ids[1:-1]:
         if mailbox.place(key)[0] != mailbox.folder(folder).number:
             raise NotHere(ids[-1])
+    if key in mailbox.troubled:
+        raise trouble_with(mailbox, key)
     return key
+
+
+def trouble_with(mailbox: Mailbox, key: int) -> Refusal:
+    """Return the answer for a message that cannot be read."""
+    trouble = mailbox.troubled[key]
+    return Refusal(trouble.status, trouble.code, "The item cannot be read.")
+
+
+def in_page(mailbox: Mailbox, key: int, shown: dict[str, Any]) -> dict[str, Any]:
+    """Return a message as a page shows it. Raises ``Refusal`` when it takes the page with it."""
+    trouble = mailbox.troubled.get(key)
+    if trouble is None:
+        return shown
+    if trouble.pages:
+        raise trouble_with(mailbox, key)
+    return {name: value for name, value in shown.items() if name != "body"}
 
 
 def view_of(world: World, call: Call) -> View:
@@ -102,6 +121,8 @@ def _listing(
     wanted = parse_filter(call.query["$filter"]) if "$filter" in call.query else None
     page = _select_page(mailbox, state, call, wanted, start, size)
     value = [message_json(mailbox, key, view) for key in page.keys]
+    if view.select != ():
+        value = [in_page(mailbox, *item) for item in zip(page.keys, value, strict=True)]
     user = f"users('{mailbox.person.id}')"
     body: dict[str, Any] = {"@odata.context": world.context(f"{user}/{path}")}
     if call.query.get("$count", "").lower() == "true":

@@ -50,6 +50,8 @@ class AttachmentReader:
             GraphNotFound: The message is gone.
             GraphError: See the other subclasses.
         """
+        if not inline_limit:
+            return await self._list_without_content(message_id, lease)
         try:
             call = replace(self._call(message_id), retries=_HASTY_RETRIES)
             return await self._collect(call, lease, inline_limit)
@@ -157,7 +159,8 @@ class AttachmentBytes:
         """Yield the content in order, in pieces of at most 1 MiB.
 
         Raises:
-            GraphTransient: The connection broke, fell silent for a minute, or ended early.
+            GraphTransient: The connection broke, fell silent for a minute, trickled, ended early,
+                or did not end.
         """
         received = 0
         pieces = decoded(self._response)

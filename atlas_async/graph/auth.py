@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 EARLY_SECONDS: Final = 300.0
 """A token is replaced this long before it ends, as msal itself does."""
+LONGEST_SECONDS: Final = 31 * 86_400.0
+"""Entra's tokens last an hour, a day at most; a figure beyond this is none."""
 GRACE_SECONDS: Final = 30.0
 """Pause before the next try to replace a token that is still good."""
 
@@ -137,13 +139,40 @@ class TokenSource:
         except AuthError as error:
             self._remember(error)
             raise
-        seconds = float(answer["expires_in"])
+        seconds, text = self._read(answer)
         now = self._clock.monotonic()
         self._generation += 1
         good = max(seconds - EARLY_SECONDS, seconds / 2)
-        text = Secret(str(answer["access_token"]))
         self._token = Token(text, self._generation, now + good, now + seconds)
         return self._token
+
+    def _read(self, answer: dict[str, Any]) -> tuple[float, Secret]:
+        """Return how long a token is good, in seconds, and the token.
+
+        Raises:
+            AuthError: They are none.
+        """
+        token = answer["access_token"]
+        try:
+            seconds = float(answer["expires_in"])
+        except (TypeError, ValueError, KeyError, OverflowError):
+            seconds = 0.0
+        # A header holds visible ASCII only; anything else would never arrive as what it is.
+        fits = (
+            isinstance(token, str) and token.isascii() and token.isprintable() and " " not in token
+        )
+        if not fits or not token or not 0 < seconds < LONGEST_SECONDS:
+            self._remember(error := self._senseless())
+            raise error
+        return seconds, Secret(token)
+
+    def _senseless(self) -> AuthError:
+        return AuthError(
+            "Entra ID answered with something that is no token",
+            hint="Something between here and Microsoft may answer in its place: check the "
+            "authority's URL and the proxy.",
+            where=self._where,
+        )
 
     async def _ask_persistently(self) -> dict[str, Any]:
         tries = 0
@@ -180,6 +209,9 @@ class TokenSource:
             answer: dict[str, Any] = self._app.acquire_token_for_client([self._scope])
         except (OSError, ValueError, MsalError, RuntimeError) as error:
             raise self._unreachable(error) from None
+        except (AttributeError, TypeError, LookupError, ArithmeticError):
+            # Of an answer with values of other types msal makes an error of its own code.
+            raise self._senseless() from None
         return answer
 
     def _build(self) -> ConfidentialClientApplication:
@@ -221,9 +253,27 @@ class TokenSource:
     def _unreachable(self, error: Exception) -> AtlasError:
         import requests  # noqa: PLC0415 - loaded already
 
-        from atlas_async.graph.entra_session import why_unreachable  # noqa: PLC0415 - the same
+        from atlas_async.graph.entra_session import (  # noqa: PLC0415 - the same
+            ForeignEndpointError,
+            UnavailableError,
+            why_unreachable,
+        )
 
         host = self._host
+        if isinstance(error, ForeignEndpointError):
+            return AuthError(
+                f"Entra ID's metadata name another host for tokens, {str(error)!r}; the credential "
+                "was not sent there",
+                hint="Check the authority's URL, and any proxy between here and Microsoft.",
+                where=self._where,
+            )
+        if isinstance(error, UnavailableError):
+            return GraphTransient(
+                f"Entra ID gave no token: {host} answered with {error}",
+                hint="Run again later. Something between here and Microsoft may answer in its "
+                "place: check the proxy and the network's sign-in page.",
+                where=self._where,
+            )
         if isinstance(error, requests.exceptions.SSLError):
             return AuthError(
                 f"The certificate of {host} is not trusted",
@@ -263,7 +313,7 @@ def _roles(token: str) -> tuple[str, ...]:
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (IndexError, ValueError, binascii.Error):
+    except (IndexError, ValueError, RecursionError, binascii.Error):
         return ()
     roles = claims.get("roles") if isinstance(claims, dict) else None
     return tuple(str(role) for role in roles) if isinstance(roles, list) else ()

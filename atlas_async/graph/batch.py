@@ -7,6 +7,7 @@ from typing import Final
 
 from atlas_async.errors import AuthError, GraphError, GraphThrottled, NoMailbox
 from atlas_async.graph.client import IMMUTABLE, Call, GraphClient
+from atlas_async.graph.codes import CROWDED, THROTTLE_STATUSES
 from atlas_async.graph.lane import Lane
 from atlas_async.model.source import JsonObject
 
@@ -35,8 +36,9 @@ async def fetch_batch(
     """Ask for ``paths`` (by a name of the caller's, below the version) in one request.
 
     At most ``MOST_PARTS`` of them. Outlook runs four parts of a batch at a time and counts each
-    one, so a batch goes alone in its lane and costs as many requests as it has parts. An empty
-    result means that batches are not to be had here.
+    one, so a batch goes alone in its lane and costs as many requests as it has parts. A part that
+    is refused for throttling lets the lane rest as it asks. An empty result means that batches are
+    not to be had here.
 
     Raises:
         AuthError: No token.
@@ -56,13 +58,27 @@ async def fetch_batch(
     except (AuthError, GraphError):
         # Refused, or failing, as a whole; single requests say why, or succeed.
         return {}
-    return _parts(answer.document.get("responses"))
+    responses = answer.document.get("responses")
+    answers = [r for r in responses if isinstance(r, dict)] if isinstance(responses, list) else []
+    for refused in answers:
+        if refused.get("status") in THROTTLE_STATUSES:
+            # The batch as a whole succeeded, so nobody else sees that the mailbox is throttled.
+            client.rest(
+                lane, _headers(refused), crowded=CROWDED in str(refused.get("body")).lower()
+            )
+    return _parts(answers)
 
 
-def _parts(responses: object) -> dict[str, Part]:
+def _headers(response: JsonObject) -> dict[str, str]:
+    found = response.get("headers")
+    fields = found.items() if isinstance(found, dict) else ()
+    return {str(name).lower(): str(value) for name, value in fields}
+
+
+def _parts(responses: list[JsonObject]) -> dict[str, Part]:
     parts = {}
-    for response in responses if isinstance(responses, list) else []:
-        if isinstance(response, dict) and isinstance(response.get("status"), int):
+    for response in responses:
+        if isinstance(response.get("status"), int):
             body = response.get("body")
             name = str(response.get("id"))
             parts[name] = Part(response["status"], body if isinstance(body, dict) else None)

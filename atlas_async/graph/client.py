@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from random import SystemRandom
@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from uuid import uuid4
 
 import aiohttp
+import anyio
 import orjson
 from yarl import URL
 
@@ -17,12 +18,25 @@ from atlas_async.clock import Clock
 from atlas_async.config.settings import Limits
 from atlas_async.errors import ConsentError, GraphProtocolError, GraphThrottled
 from atlas_async.graph.auth import TokenSource
-from atlas_async.graph.failures import Failure, Remedy, classify, read_refusal
+from atlas_async.graph.failures import (
+    Failure,
+    Remedy,
+    classify,
+    read_refusal,
+    retry_after_seconds,
+)
 from atlas_async.graph.json_text import BrokenJsonError, parse_object
 from atlas_async.graph.lane import Lane
 from atlas_async.graph.links import GraphRoot
-from atlas_async.graph.persistence import AttemptFailedError, Jitter, Persistence
+from atlas_async.graph.persistence import (
+    FIRST_PAUSE,
+    AttemptFailedError,
+    Jitter,
+    Persistence,
+)
 from atlas_async.graph.transport import (
+    HEAD_SECONDS,
+    AnswerTooLongError,
     BytesShortError,
     Lease,
     network_failures,
@@ -32,6 +46,8 @@ from atlas_async.graph.transport import (
 from atlas_async.model.source import JsonObject
 
 IMMUTABLE: Final = 'IdType="ImmutableId"'
+MOST_UNLEASED: Final = 32 << 20
+"""Bytes of an answer that is not accounted for: 999 users or 1,000 ids take less than one MiB."""
 
 T = TypeVar("T")
 
@@ -115,9 +131,16 @@ class GraphClient:
             GraphError: See the subclasses; what the last try met.
             AuthError: No token, or a permission is missing.
         """
+        # What nobody holds a lease for is a list of names and numbers, and far from this long.
+        most = MOST_UNLEASED if limit is None and lease is None else limit
 
         async def read(response: aiohttp.ClientResponse) -> Answer:
-            body = await read_body(response, lease, limit)
+            try:
+                body = await read_body(response, lease, most)
+            except AnswerTooLongError as error:
+                if limit is not None:
+                    raise
+                raise AttemptFailedError(_broken(response, call, error)) from error
             lane.count_bytes(len(body))
             try:
                 document = parse_object(body)
@@ -146,6 +169,17 @@ class GraphClient:
         """
         async with AsyncExitStack() as kept:
             yield await self._persist(lane, call, _itself, kept)
+
+    def rest(self, lane: Lane, headers: Mapping[str, str], *, crowded: bool) -> None:
+        """Let a lane rest as a refusal asks that came within the answer to a batch.
+
+        Args:
+            lane: The scope that was throttled.
+            headers: Of the part, by lower-case name.
+            crowded: Whether it had too many requests in flight.
+        """
+        seconds = retry_after_seconds(headers, self._clock.now())
+        lane.throttle(FIRST_PAUSE if seconds is None else seconds, crowded=crowded)
 
     async def _persist(
         self,
@@ -217,7 +251,8 @@ class GraphClient:
             data=data,
             allow_redirects=False,
         )
-        response = await stack.enter_async_context(request)
+        with anyio.fail_after(HEAD_SECONDS):
+            response = await stack.enter_async_context(request)
         if response.status != 200:  # noqa: PLR2004 - 200 OK, the only success of a read
             raise AttemptFailedError(await self._judge(response, lane, call))
         return response
@@ -255,7 +290,7 @@ def _prefer(call: Call) -> str:
     return f"{IMMUTABLE}, odata.maxpagesize={call.page_size()}"
 
 
-def _broken(response: aiohttp.ClientResponse, call: Call, error: BrokenJsonError) -> Failure:
+def _broken(response: aiohttp.ClientResponse, call: Call, error: Exception) -> Failure:
     broken = GraphProtocolError(
         f"Microsoft Graph answered with broken JSON: {error}",
         status=response.status,

@@ -72,3 +72,5 @@ PASSING_STATUSES: Final = frozenset({408, 500, 502, 503, 504})
 HEAVY_STATUSES: Final = frozenset({503, 504})
 """Statuses of a backend that ran out of time: a smaller page may do."""
 THROTTLE_STATUSES: Final = frozenset({429, 509})
+CROWDED: Final = "mailboxconcurrency"
+"""What the message of a refusal holds where too many requests were in flight; in lower case."""

@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final, cast
 
 import aiohttp
+import anyio
+
+from atlas_async.clock import Pace
 
 try:
     from zlib_ng import zlib_ng
@@ -23,9 +26,18 @@ else:
 
 PIECE_BYTES: Final = 1 << 20
 """Most bytes inflated at once, so that a few bytes of input cannot fill the memory."""
+SLOW_SECONDS: Final = 60.0
+SLOW_BYTES: Final = 64 << 10
+"""An answer that brings less than this in so many seconds of waiting is given up."""
+LONGEST_BYTES: Final = 512 << 20
+"""A decoded answer longer than this never ends: Exchange takes no message above 150 MB."""
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _ENCODED: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _PLAIN: Final = frozenset({"", "identity"})
+
+
+class EndlessAnswerError(aiohttp.ClientPayloadError):
+    """An answer goes on and on."""
 
 
 class Inflater:
@@ -76,16 +88,39 @@ async def decoded(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
     Raises:
         aiohttp.ClientPayloadError: It is damaged, cut short, or in an encoding nobody asked for.
+        EndlessAnswerError: It is longer than anything Graph has to send.
+        TimeoutError: It trickles.
     """
+    length = 0
+    async for piece in _plain(response):
+        length += len(piece)
+        if length > LONGEST_BYTES:
+            raise EndlessAnswerError(f"more than {LONGEST_BYTES} bytes")
+        yield piece
+
+
+async def _plain(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding in _PLAIN:
-        async for piece in response.content.iter_any():
+        async for piece in _paced(response):
             yield piece
         return
     if encoding not in _ENCODED:
         raise aiohttp.ClientPayloadError(f"content encoding {encoding!r:.40}")
     inflater = Inflater()
-    async for piece in response.content.iter_any():
+    async for piece in _paced(response):
         for part in inflater.feed(piece):
             yield part
     inflater.finish()
+
+
+async def _paced(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield what arrives. The session's time-out bounds silence, and a trickle is not silent."""
+    pace = Pace(SLOW_SECONDS, SLOW_BYTES)
+    while True:
+        began = anyio.current_time()
+        piece = await response.content.readany()
+        if not piece:
+            return
+        pace.came(len(piece), anyio.current_time() - began)
+        yield piece

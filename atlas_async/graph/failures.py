@@ -26,6 +26,7 @@ from atlas_async.errors import (
     SyncStateGone,
 )
 from atlas_async.graph.codes import (
+    CROWDED,
     GONE_CODES,
     HEAVY_STATUSES,
     ITEM_CODES,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MESSAGE_CHARS: Final = 300
+LONGEST_WAIT: Final = 366 * 86_400.0
+"""Nobody means more seconds than this, nor could they be reckoned with."""
 
 
 class Remedy(Enum):
@@ -148,7 +151,8 @@ def classify(
     if refusal.has(ITEM_CODES):
         return Failure(refusal.error(GraphItemError, "Microsoft Graph cannot read this item"))
     if refusal.has(PASSING_CODES) or status in PASSING_STATUSES:
-        error = refusal.error(GraphTransient, "Microsoft Graph could not answer")
+        hint = "Run again later: what is stored stays stored, and the next run continues."
+        error = refusal.error(GraphTransient, "Microsoft Graph could not answer", hint)
         heavy = status in HEAVY_STATUSES or "errortimeoutexpired" in refusal.codes
         return Failure(error, Remedy.BACK_OFF, wait, heavy=heavy)
     return _refused(refusal, empty=empty)
@@ -168,25 +172,28 @@ def _refused(refusal: Refusal, *, empty: bool) -> Failure:
         return Failure(refusal.error(GraphItemError, "This kind of item has no content to read"))
     if 300 <= refusal.status < 400:  # noqa: PLR2004 - the redirects
         what = "Microsoft Graph answered with a redirect; a token is never sent along"
-        return Failure(refusal.error(GraphProtocolError, what))
+        # Of a sign-in page of the network, which may be gone the next moment, or of a wrong URL.
+        hint = (
+            "A proxy or a sign-in page of the network may answer in Microsoft's place: check it, "
+            "and the Graph URL."
+        )
+        return Failure(refusal.error(GraphProtocolError, what, hint), Remedy.BACK_OFF)
     error = refusal.error(GraphError, "Microsoft Graph refused the request")
     odd = refusal.status == 400 and "invalidrequest" in refusal.codes  # noqa: PLR2004 - 400 Bad Request
     return Failure(error, Remedy.REPEAT if odd else Remedy.NONE)
 
 
 def _throttled(refusal: Refusal, wait: float | None) -> Failure:
+    mail = refusal.area is Area.MAIL
+    other = "on the same mailbox" if mail else "in this tenant"
     error = refusal.error(
         GraphThrottled,
-        "Microsoft Graph kept throttling this mailbox"
-        if refusal.area is Area.MAIL
-        else "Microsoft Graph kept throttling the directory",
+        f"Microsoft Graph kept throttling {'this mailbox' if mail else 'the directory'}",
         hint="Run again later: what is stored stays stored. Another program may be using the same "
-        "application registration on the same mailbox.",
+        f"application registration {other}.",
     )
     # The code is the same for every Outlook limit. The wording only tunes our own concurrency.
-    return Failure(
-        error, Remedy.WAIT, wait, crowded="mailboxconcurrency" in refusal.message.lower()
-    )
+    return Failure(error, Remedy.WAIT, wait, crowded=CROWDED in refusal.message.lower())
 
 
 def _without_mailbox(refusal: Refusal) -> Failure:
@@ -209,7 +216,8 @@ def _unauthorized(refusal: Refusal, challenge: str) -> Failure:
         return Failure(error)
     error = AuthError(
         f"Microsoft Graph refused the token [{told}] (request-id {refusal.request_id or 'none'})",
-        hint="Check that the authority and the Graph URL belong to the same cloud and tenant.",
+        hint="Check that the authority and the Graph URL belong to the same cloud and tenant, and "
+        "that nobody has just disabled the application or revoked its sessions.",
         where=refusal.where,
     )
     return Failure(error, Remedy.NEW_TOKEN)
@@ -241,17 +249,18 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime) -> float | No
     if not text:
         return None
     if text.replace(".", "", 1).isdecimal():
-        return float(text)
+        return min(float(text), LONGEST_WAIT)
     until = _http_date(text)
     if until is None:
         return None
-    return max(0.0, (until - (_http_date(headers.get("date", "")) or now)).total_seconds())
+    wait = (until - (_http_date(headers.get("date", "")) or now)).total_seconds()
+    return min(max(0.0, wait), LONGEST_WAIT)
 
 
 def _http_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -2,6 +2,10 @@
 
 The delta link comes first, then the levels, which wait for each other. The names wait for neither,
 so they are asked for in places in flight that those leave free.
+
+A listing of many requests is not of one moment: a folder that moves meanwhile, from a level not yet
+read to one already read, is on none. The delta's first round, which came before, has named it; what
+it named and the levels lack is asked for by itself.
 """
 
 from __future__ import annotations
@@ -99,10 +103,11 @@ class FolderReader:
         names: dict[str, str] = {}
         found: list[JsonObject] = []
         searches = 0
+        shown: tuple[JsonObject, ...] = ()
 
         async def descend() -> None:
-            nonlocal link, searches
-            link = await self._first_link(there)
+            nonlocal link, searches, shown
+            link, shown = await self._first_round(there)
             first = self._path("mailFolders", query=_LIST_QUERY)
             below, searches = await self._below(ROOT, first)
             found.extend(below)
@@ -117,8 +122,9 @@ class FolderReader:
 
         await run_together((descend, find_root, name))
         found = [folder for folder in found if folder["id"] != root["id"]]
+        found += await self._overlooked(shown, found, root["id"])
         if recoverable and DUMPSTER in names.values():
-            dumpster = await self._fetch(self._folder_url(DUMPSTER))
+            dumpster = await self._folder(DUMPSTER)
             below, further = await self._below(dumpster["id"], self._children_path(dumpster["id"]))
             found += [dumpster, *below]
             searches += further
@@ -164,23 +170,53 @@ class FolderReader:
             link=end,
         )
 
-    async def _first_link(self, there: anyio.Event) -> str | None:
-        """Return the link of a first round; ``there`` is set once the mailbox has answered.
+    async def _first_round(self, there: anyio.Event) -> tuple[str | None, tuple[JsonObject, ...]]:
+        """Return the link and the folders of a first round; ``there`` is set once it is answered.
 
         Nothing else is asked before, so a principal without a mailbox costs one request.
         """
         try:
-            return (await self.changes(None, there=there)).link
+            round_ = await self.changes(None, there=there)
         except (GraphThrottled, NoMailbox):
             raise
         except GraphError:
             # Without a link the next run lists anew: dearer, and just as right.
             there.set()
-            return None
+            return None, ()
+        return round_.link, round_.changed
+
+    async def _overlooked(
+        self, shown: tuple[JsonObject, ...], found: list[JsonObject], root_id: str
+    ) -> list[JsonObject]:
+        """Return the folders that the delta showed, the levels lack, and that are there.
+
+        What has left the tree meanwhile, for good or to the recoverable items, is not among them.
+        """
+        known = {root_id, *(folder["id"] for folder in found)}
+        lacking = [
+            folder["id"]
+            for folder in shown
+            if folder["id"] not in known and folder.get("@odata.type") != SEARCH_FOLDER
+        ]
+        there: dict[str, JsonObject] = {}
+
+        async def ask(folder_id: str) -> None:
+            folder = await self._fetch_if_there(self._folder_url(folder_id))
+            if folder is not None and folder.get("@odata.type") != SEARCH_FOLDER:
+                there[folder_id] = {**folder, "id": folder_id}
+
+        await run_together(partial(ask, folder_id) for folder_id in lacking)
+        overlooked: list[JsonObject] = []
+        while inside := [f for f in there.values() if f.get("parentFolderId") in known]:
+            for folder in inside:
+                del there[folder["id"]]
+                known.add(folder["id"])
+            overlooked += inside
+        return overlooked
 
     async def _root(self) -> JsonObject:
         try:
-            return await self._fetch(self._folder_url(ROOT))
+            return await self._folder(ROOT)
         except GraphNotFound as error:
             raise NoMailbox(
                 "There is no mailbox here that Microsoft Graph can read",
@@ -282,6 +318,12 @@ class FolderReader:
             if page.next_link is None:
                 return items
             url = self._client.root.adopt(page.next_link)
+
+    async def _folder(self, name: str) -> JsonObject:
+        folder = await self._fetch(self._folder_url(name))
+        if not isinstance(folder.get("id"), str) or not folder["id"]:
+            raise GraphProtocolError(f"The folder {name} has no id", where=self._where)
+        return folder
 
     async def _fetch(self, url: str) -> JsonObject:
         return (await self._client.fetch(self._lane, Call(url, self._where))).document

@@ -37,6 +37,15 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
+def is_unicode(text: str) -> bool:
+    """Tell whether ``text`` is without lone surrogates, which JSON can hold and a URL cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def require_confidential(url: str, purpose: str) -> SplitResult:
     """Return the parts of ``url`` when a secret may be sent there.
 
@@ -98,11 +107,14 @@ class GraphRoot:
         """Return what follows the version in the URL of a resource, as a batch names it.
 
         Raises:
-            GraphProtocolError: A segment is empty or would walk up the path.
+            GraphProtocolError: A segment is empty, would walk up the path or is no Unicode text.
         """
         for segment in segments:
-            if segment in {"", ".", ".."}:
-                raise GraphProtocolError(f"{segment!r} is not an identifier of Microsoft Graph")
+            if segment in {"", ".", ".."} or not is_unicode(segment):
+                raise GraphProtocolError(
+                    f"{ascii(segment)[:80]} is not an identifier of Microsoft Graph",
+                    code="InvalidId",
+                )
         path = "".join(f"/{quote(segment, safe='$')}" for segment in segments)
         if not query:
             return path

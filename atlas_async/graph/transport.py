@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from atlas_async.config.settings import GraphSettings, Limits
 from atlas_async.errors import GraphError, GraphProtocolError, GraphTransient
-from atlas_async.graph.decoding import decoded
+from atlas_async.graph.decoding import EndlessAnswerError, decoded
 from atlas_async.graph.failures import Failure, Remedy
 from atlas_async.graph.links import is_loopback
 from atlas_async.graph.persistence import AttemptFailedError
@@ -24,7 +24,9 @@ from atlas_async.graph.persistence import AttemptFailedError
 MIB: Final = 1 << 20
 CONNECT_SECONDS: Final = 15.0
 READ_SECONDS: Final = 60.0
-"""Longest silence within an answer. There is no limit on the whole of it: mail can be large."""
+"""Longest silence within an answer. How slowly it may come is for ``decoding`` to say."""
+HEAD_SECONDS: Final = CONNECT_SECONDS + 2 * READ_SECONDS
+"""From asking to the end of an answer's header, which could trickle as well."""
 GROW_BYTES: Final = 256 * 1024
 """Bytes of an answer after which more of the budget is asked for."""
 SPARE_CONNECTIONS: Final = 8
@@ -153,7 +155,8 @@ def _told(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientPayloadError):
-        return "the answer was cut short"
+        endless = isinstance(error, EndlessAnswerError)
+        return "the answer did not end" if endless else "the answer was cut short"
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the connection was closed without an answer"
     text = error.strerror if isinstance(error, OSError) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from atlas_async.model.source import Folder
 
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from atlas_async.model.source import JsonObject
+
+MOST_ITEMS: Final = 1 << 31
+"""More than any folder can hold: a figure beyond it is no count."""
 
 
 def arrange(
@@ -48,6 +51,11 @@ def _name(resource: JsonObject) -> str:
     return str(resource.get("displayName") or "")
 
 
+def _count(value: object) -> int:
+    """Return a number of items; 0 for what is none. It only tells what to expect."""
+    return value if isinstance(value, int) and 0 <= value <= MOST_ITEMS else 0
+
+
 def make_folder(resource: JsonObject, path: tuple[str, ...], well_known: str | None) -> Folder:
     """Return a raw folder as a value."""
     return Folder(
@@ -57,5 +65,5 @@ def make_folder(resource: JsonObject, path: tuple[str, ...], well_known: str | N
         path=path,
         well_known_name=well_known,
         hidden=bool(resource.get("isHidden")),
-        total_items=int(resource.get("totalItemCount") or 0),
+        total_items=_count(resource.get("totalItemCount")),
     )

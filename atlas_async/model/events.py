@@ -84,6 +84,16 @@ class VerifyProgress:
     missing: int
 
 
+@dataclass(frozen=True, slots=True)
+class PruneProgress:
+    """Objects of a mailbox looked at so far, those no snapshot names, and those removed."""
+
+    mailbox_id: str
+    objects: int
+    unreferenced: int
+    removed: int
+
+
 Event = (
     RunStarted
     | MailboxStarted
@@ -92,4 +102,5 @@ Event = (
     | MailboxNotice
     | MailboxFinished
     | VerifyProgress
+    | PruneProgress
 )

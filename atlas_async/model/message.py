@@ -63,11 +63,19 @@ def dump_json(value: object) -> bytes:
 
     Mail may hold lone UTF-16 surrogates, which have no UTF-8; those are kept as ``\udXXX``
     escapes.
+
+    Raises:
+        ValueError: It is nested too deeply to be written.
     """
     try:
         return orjson.dumps(value)
     except TypeError:
+        pass
+    try:
         return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    except RecursionError:
+        msg = "JSON is nested too deeply"
+        raise ValueError(msg) from None
 
 
 def load_json(data: bytes) -> object:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+ID_DIGITS: Final = 16
+"""Hex digits of an entry's id: enough to tell the entries of a tenant apart."""
 
 
 class Outcome(StrEnum):
@@ -12,8 +17,8 @@ class Outcome(StrEnum):
     ``COMPLETE``: a snapshot was committed and nothing is missing. ``UNCHANGED``: nothing to
     commit. ``PARTIAL``: committed, with items in the ledger. ``INTERRUPTED``: stopped on request,
     a partial snapshot was committed where there was anything to commit. ``STOPPED``: throttling
-    outlasted the patience; resumable. ``FAILED``: nothing committed. ``NO_MAILBOX``: the
-    principal has none.
+    outlasted the patience; resumable. ``FAILED``: nothing committed. ``LOCKED``: nothing
+    committed, because another run holds the mailbox. ``NO_MAILBOX``: the principal has none.
     """
 
     COMPLETE = "complete"
@@ -22,6 +27,7 @@ class Outcome(StrEnum):
     INTERRUPTED = "interrupted"
     STOPPED = "stopped"
     FAILED = "failed"
+    LOCKED = "locked"
     NO_MAILBOX = "no_mailbox"
 
 
@@ -42,6 +48,8 @@ class NotStored:
         first_run: Snapshot id of the run that met it first.
         last_run: Snapshot id of the run that met it last.
         attempts: Runs that have tried.
+        forgotten: When the operator gave it up, ISO 8601; an empty string while it counts as
+            missing.
     """
 
     kind: str
@@ -56,6 +64,14 @@ class NotStored:
     first_run: str = ""
     last_run: str = ""
     attempts: int = 1
+    forgotten: str = ""
+
+    @property
+    def id(self) -> str:
+        """What a person names it by: 16 hex digits of a hash over what identifies it."""
+        name = f"{self.kind}\0{self.object_id}\0{self.attachment_id}"
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()[:ID_DIGITS]
 
 
 @dataclass(frozen=True, slots=True)

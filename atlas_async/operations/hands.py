@@ -9,9 +9,11 @@ from dataclasses import replace
 from typing import Protocol
 
 from atlas_async.errors import AtlasError, GraphNotFound, NoMailbox, UsageError
+from atlas_async.model.events import MailboxNotice
 from atlas_async.model.report import MailboxResult, Outcome
 from atlas_async.model.source import Principal
 from atlas_async.operations.tenant import Tenant
+from atlas_async.pipeline.outcome import failure_of
 from atlas_async.pipeline.ports import MailboxSource
 from atlas_async.pipeline.run import MailboxBackup
 from atlas_async.pipeline.surroundings import RunOptions, Surroundings
@@ -73,16 +75,26 @@ class OwnHands:
 
     async def back_up(self, principal: Principal) -> MailboxResult:
         """Back one mailbox up; an error, or a defect of ours, costs this mailbox alone (I4)."""
+        mailbox_id = principal.address
+
+        def notice(text: str) -> None:
+            self._around.emit(MailboxNotice(mailbox_id, text))
+
         try:
-            vault, counter = self._tenant.vault(principal.address)
-            mailbox = self._source.mailbox(principal)
-            result = await MailboxBackup(mailbox, vault, self._options, self._around).run()
+            async with self._tenant.writing(
+                mailbox_id,
+                wait=self._options.lock_wait,
+                notice=notice,
+                give_up=lambda: self._around.stop.requested,
+            ) as (vault, counter):
+                mailbox = self._source.mailbox(principal)
+                result = await MailboxBackup(mailbox, vault, self._options, self._around).run()
         except AtlasError as error:
-            return unreachable(principal.address, error)
+            return unreachable(mailbox_id, error)
         except Exception as error:
-            logger.exception("internal error in mailbox %s", principal.address)
+            logger.exception("internal error in mailbox %s", mailbox_id)
             return MailboxResult(
-                mailbox_id=principal.address,
+                mailbox_id=mailbox_id,
                 outcome=Outcome.FAILED,
                 error=f"internal error: {type(error).__name__}",
                 hint="run again with --debug and report the traceback",
@@ -97,7 +109,7 @@ def unreachable(mailbox_id: str, error: AtlasError) -> MailboxResult:
     exit_code = 3 if absent or isinstance(error, UsageError) else error.exit_code
     return MailboxResult(
         mailbox_id=mailbox_id,
-        outcome=Outcome.NO_MAILBOX if absent else Outcome.FAILED,
+        outcome=Outcome.NO_MAILBOX if absent else failure_of(error),
         error=str(error),
         hint=error.hint,
         exit_code=exit_code,

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
 from atlas_async.catalog.reader import SnapshotView
-from atlas_async.errors import FormatError, ObjectNotFound, SnapshotNotFound, UsageError
+from atlas_async.errors import (
+    FormatError,
+    IntegrityError,
+    ObjectNotFound,
+    SnapshotNotFound,
+    UsageError,
+)
 from atlas_async.model.message import load_json
 from atlas_async.model.record import MessageRecord, message_key
 from atlas_async.model.source import JsonObject
@@ -44,27 +52,55 @@ async def read_message(
         IntegrityError: The stored object is not what was written.
     """
     await tenant.open_for_reading()
-    views = await _views(tenant, snapshot, mailbox)
+    damage: list[IntegrityError] = []
+    views = await _views(tenant, snapshot, mailbox, damage)
     for view in views:
-        record = await view.find(object_id)
-        if record is not None:
-            return await _content(tenant, view, record)
-    matches = [m for view in views for m in await _matching(view, object_id)]
+        with _noted(damage):
+            record = await view.find(object_id)
+            if record is not None:
+                break
+    else:
+        view, record = await _only_match(views, object_id, damage)
+    return await _content(tenant, view, record)
+
+
+async def _only_match(
+    views: list[SnapshotView], object_id: str, damage: list[IntegrityError]
+) -> tuple[SnapshotView, MessageRecord]:
+    matches: list[tuple[SnapshotView, MessageRecord]] = []
+    for view in views:
+        with _noted(damage):
+            matches += await _matching(view, object_id)
+    if not matches and damage:
+        raise damage[0]
     if not matches:
         msg = f"no message {object_id!r}"
         raise SnapshotNotFound(msg, hint="`atlas list -s SNAPSHOT --all` shows the ids")
     if len(matches) > 1:
         msg = f"{object_id!r} matches {len(matches)} messages"
         raise UsageError(msg, hint="give more of the id, or name the mailbox with -m")
-    view, record = matches[0]
-    return await _content(tenant, view, record)
+    return matches[0]
 
 
-async def _views(tenant: Tenant, snapshot: str | None, mailbox: str | None) -> list[SnapshotView]:
+async def _views(
+    tenant: Tenant, snapshot: str | None, mailbox: str | None, damage: list[IntegrityError]
+) -> list[SnapshotView]:
     if snapshot is not None or mailbox is not None:
         return [await open_snapshot(tenant, snapshot, mailbox)]
-    ids = await tenant.mailbox_ids()
-    return [await open_snapshot(tenant, None, mailbox_id) for mailbox_id in ids]
+    views = []
+    for mailbox_id in await tenant.mailbox_ids():
+        with _noted(damage):
+            views.append(await open_snapshot(tenant, None, mailbox_id))
+    return views
+
+
+@contextmanager
+def _noted(damage: list[IntegrityError]) -> Iterator[None]:
+    """Note that a mailbox cannot be read: the message may be another's."""
+    try:
+        yield
+    except IntegrityError as error:
+        damage.append(error)
 
 
 async def _matching(view: SnapshotView, beginning: str) -> list[tuple[SnapshotView, MessageRecord]]:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from atlas_async.catalog.layout import MANIFESTS_PREFIX, check_mailbox_id
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from atlas_async.catalog.layout import (
+    ATTACHMENTS_PREFIX,
+    CATALOG_PREFIX,
+    DATA_PREFIX,
+    MANIFESTS_PREFIX,
+    check_mailbox_id,
+    is_mailbox_id,
+)
+from atlas_async.catalog.lease import Lease, kept
 from atlas_async.catalog.tenant_key import make_tenant_key, open_tenant_key
 from atlas_async.catalog.vault import Vault
 from atlas_async.clock import Clock
-from atlas_async.config.settings import Settings
+from atlas_async.config.settings import ObjectMetadata, Settings
 from atlas_async.crypto.envelope import Sealer
 from atlas_async.errors import BucketNotFound, SnapshotNotFound
+from atlas_async.store.bare import BareStore
 from atlas_async.store.base import ObjectStore
 from atlas_async.store.counting import CountingStore
 
@@ -27,7 +39,9 @@ class Tenant:
         self, settings: Settings, store: ObjectStore, clock: Clock, sealer: Sealer | None = None
     ) -> None:
         self.settings = settings
-        self.store = store
+        # Here everything passes that is written, by whatever process of a run.
+        plain = settings.object_metadata is ObjectMetadata.NONE
+        self.store = BareStore(store) if plain else store
         self.clock = clock
         self._sealer = sealer
 
@@ -108,9 +122,54 @@ class Tenant:
         counted = CountingStore(self.store, owned=False)
         return Vault(counted, self.sealer, check_mailbox_id(mailbox_id)), counted
 
+    @asynccontextmanager
+    async def writing(
+        self,
+        mailbox_id: str,
+        *,
+        wait: float,
+        notice: Callable[[str], None] = lambda _: None,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> AsyncIterator[tuple[Vault, CountingStore]]:
+        """Give a mailbox's vault whose first write takes the mailbox's lease.
+
+        Args:
+            mailbox_id: Whose.
+            wait: Seconds to wait for another run that holds the mailbox and is alive.
+            notice: Told when somebody else holds it.
+            give_up: Tells whether to stop waiting at once.
+
+        Raises:
+            LockedError: The lease was lost while the body ran, which is cancelled then.
+        """
+        counted = CountingStore(self.store, owned=False)
+        lease = Lease(
+            counted,
+            self.sealer,
+            check_mailbox_id(mailbox_id),
+            clock=self.clock,
+            wait=wait,
+            notice=notice,
+            give_up=give_up,
+        )
+        async with kept(lease):
+            yield Vault(counted, self.sealer, mailbox_id, lease), counted
+
     async def mailbox_ids(self) -> list[str]:
         """Return the mailboxes that have at least one manifest, sorted."""
-        return await self._children(MANIFESTS_PREFIX)
+        return [name for name in await self._children(MANIFESTS_PREFIX) if is_mailbox_id(name)]
+
+    async def strange_names(self) -> list[str]:
+        """Return what stands in a mailbox's place among the manifests and can be none's name."""
+        names = await self._children(MANIFESTS_PREFIX)
+        return [name for name in names if not is_mailbox_id(name)]
+
+    async def mailbox_ids_of_objects(self) -> list[str]:
+        """Return the mailboxes that have any object, committed or not, sorted."""
+        found: set[str] = set()
+        for prefix in (DATA_PREFIX, ATTACHMENTS_PREFIX, MANIFESTS_PREFIX, CATALOG_PREFIX):
+            found.update(await self._children(prefix))
+        return sorted(filter(is_mailbox_id, found))
 
     async def _children(self, prefix: str) -> list[str]:
         found: list[str] = []

@@ -9,30 +9,43 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import cast
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from atlas_async.catalog.layout import ledger_key, manifest_key, segment_key, snapshot_key
-from atlas_async.catalog.ledger import key_of
+from atlas_async.catalog.carry import read_carry
+from atlas_async.catalog.head import read_head
+from atlas_async.catalog.layout import (
+    MANIFESTS_PREFIX,
+    carry_key,
+    head_key,
+    ledger_key,
+    manifest_key,
+    segment_key,
+    snapshot_key,
+)
+from atlas_async.catalog.ledger import LedgerKey, key_of, read_ledger
 from atlas_async.catalog.manifest import Manifest, read_manifest
 from atlas_async.catalog.reader import MailboxReader, SnapshotView, record_of_entry
+from atlas_async.catalog.rows import checked
 from atlas_async.catalog.segment import SegmentRef
 from atlas_async.catalog.state import load_segment
 from atlas_async.catalog.vault import Vault
 from atlas_async.errors import (
+    AtlasError,
     ForeignObject,
     FormatError,
     IntegrityError,
     NewerFormat,
     ObjectNotFound,
+    PartMissing,
     SnapshotNotFound,
     StoreError,
 )
 from atlas_async.model.events import Event, VerifyProgress
 from atlas_async.model.record import MessageRecord, attachment_key, is_gone, message_key
 from atlas_async.model.report import NotStored
+from atlas_async.operations.ledger import newest_head
 from atlas_async.operations.listing import find_snapshot, unknown_mailbox
 from atlas_async.operations.tenant import Tenant
 
@@ -105,15 +118,23 @@ async def verify(
         await _MailboxCheck(vault, report, emit).run([snapshot_id])
         return report
     mailbox_ids = [mailbox.strip().lower()] if mailbox else await tenant.mailbox_ids()
-    if not mailbox_ids:
+    for name in [] if mailbox else await tenant.strange_names():
+        detail = "no mailbox can have this name: somebody put it there"
+        report.foreign.append(Finding(f"{MANIFESTS_PREFIX}{name}/", "snapshot", name, "", detail))
+    if not mailbox_ids and not report.foreign:
         msg = "the bucket has no snapshots to verify"
         raise SnapshotNotFound(msg, where=tenant.store.name, hint="run `atlas backup` first")
     for mailbox_id in mailbox_ids:
         vault, _ = tenant.vault(mailbox_id)
-        ids = await MailboxReader(vault).snapshot_ids()
-        if not ids:
+        ids, strange = await MailboxReader(vault).manifest_names()
+        if not ids and not strange:
             raise await unknown_mailbox(tenant, mailbox_id)
-        await _MailboxCheck(vault, report, emit).run(ids)
+        for key in strange:
+            detail = "no snapshot can have this name: somebody put it there"
+            report.foreign.append(Finding(key, "snapshot", mailbox_id, "", detail))
+        check = _MailboxCheck(vault, report, emit)
+        await check.head()
+        await check.run(ids)
     return report
 
 
@@ -127,23 +148,54 @@ class _MailboxCheck:
         self._seen: set[tuple[str, int]] = set()
         self._checked = 0
         self._total = 0
-        self._errors: list[StoreError] = []
+        self._errors: list[AtlasError] = []
+        self._given_up: set[LedgerKey] = set()
+
+    async def head(self) -> None:
+        """Look at the head, which no snapshot names. One that is missing is found again."""
+        key = head_key(self._vault.mailbox_id)
+        try:
+            await read_head(self._vault)
+        except IntegrityError as error:
+            self._report.checked += 1
+            self._find(error, _Item(key, "", "head", ""))
 
     async def run(self, snapshot_ids: list[str]) -> None:
         """Check the snapshots' own documents, then all objects they name."""
+        self._given_up = await self._read_given_up()
         send, receive = anyio.create_memory_object_stream[_Item](CHECKS_AT_ONCE)
         async with anyio.create_task_group() as group:
             for _ in range(CHECKS_AT_ONCE):
                 group.start_soon(self._check_items, receive.clone(), group.cancel_scope)
             receive.close()
             async with send:
-                for snapshot_id in snapshot_ids:
-                    async for item in self._items(snapshot_id):
-                        self._total += 1
-                        await send.send(item)
+                try:
+                    await self._hand_out(snapshot_ids, send)
+                except AtlasError as error:
+                    # Caught here, or it would leave in a group with the cancelled checks.
+                    self._errors.append(error)
+                    group.cancel_scope.cancel()
         if self._errors:
             raise self._errors[0]
         self._progress()
+
+    async def _hand_out(self, snapshot_ids: list[str], send: MemoryObjectSendStream[_Item]) -> None:
+        for snapshot_id in snapshot_ids:
+            async for item in self._items(snapshot_id):
+                self._total += 1
+                await send.send(item)
+
+    async def _read_given_up(self) -> set[LedgerKey]:
+        """Return what the operator gave up since: older snapshots' ledgers do not know of it.
+
+        Damage is not told here: a snapshot that is being verified is told of where it is met.
+        """
+        try:
+            newest = (await newest_head(self._vault)).snapshot
+            entries = await read_ledger(self._vault, newest.ledger) if newest else ()
+        except (ObjectNotFound, IntegrityError):
+            return set()
+        return {key_of(entry) for entry in entries if entry.forgotten}
 
     async def _items(self, snapshot_id: str) -> AsyncIterator[_Item]:
         """Open a snapshot, and yield what it names and was not yielded before."""
@@ -175,17 +227,31 @@ class _MailboxCheck:
 
     async def _of_catalog(self, view: SnapshotView, snapshot_id: str) -> AsyncIterator[_Item]:
         try:
-            known = {key_of(entry) for entry in self._report.not_stored}
+            known = self._given_up | {key_of(entry) for entry in self._report.not_stored}
             lost = [entry for entry in await view.not_stored() if key_of(entry) not in known]
             self._report.not_stored.extend(lost)
         except (ObjectNotFound, IntegrityError) as error:
             ledger = view.snapshot.ledger if view.snapshot else None
             key = ledger_key(self._vault.mailbox_id, ledger.checksum) if ledger else error.where
             self._find(error, _Item(key, "", "ledger", snapshot_id))
+        if view.snapshot is not None and view.snapshot.carry:
+            await self._of_carry(view.snapshot.carry, snapshot_id)
         for run in view.snapshot.runs if view.snapshot else ():
             for ref in run.segments:
                 async for item in self._of_segment(ref, snapshot_id):
                     yield item
+
+    async def _of_carry(self, checksum: str, snapshot_id: str) -> None:
+        if not self._is_new("carry", checksum):
+            return
+        self._report.checked += 1
+        try:
+            await read_carry(self._vault, checksum)
+        except (ObjectNotFound, IntegrityError) as error:
+            key = carry_key(self._vault.mailbox_id, checksum)
+            self._find(error, _Item(key, "", "carry", snapshot_id))
+        else:
+            self._report.ok += 1
 
     async def _of_segment(self, ref: SegmentRef, snapshot_id: str) -> AsyncIterator[_Item]:
         key = segment_key(self._vault.mailbox_id, ref.checksum)
@@ -194,15 +260,14 @@ class _MailboxCheck:
         self._report.checked += 1
         try:
             segment = await load_segment(self._vault, ref)
-            rows = list(segment.rows())
+            rows = [checked(row, where=key) for row in segment.rows() if not is_gone(row)]
         except (ObjectNotFound, IntegrityError) as error:
             self._find(error, _Item(key, "", "segment", snapshot_id))
             return
         self._report.ok += 1
         for row in rows:
-            if not is_gone(row):
-                for item in self._named(cast("MessageRecord", row), snapshot_id):
-                    yield item
+            for item in self._named(row, snapshot_id):
+                yield item
 
     def _named(self, record: MessageRecord, snapshot_id: str) -> Iterator[_Item]:
         """Yield the objects of a message that were not yielded before."""
@@ -256,7 +321,7 @@ class _MailboxCheck:
             f"{error.message}; {error.hint}" if isinstance(error, NewerFormat) else error.message
         )
         finding = Finding(item.key, item.kind, self._vault.mailbox_id, item.snapshot_id, detail)
-        if isinstance(error, IntegrityError):
+        if isinstance(error, IntegrityError) and not isinstance(error, PartMissing):
             foreign = isinstance(error, ForeignObject | FormatError)
             (self._report.foreign if foreign else self._report.damaged).append(finding)
         else:

@@ -58,7 +58,10 @@ TYPES: Final[dict[str, AttachmentType]] = {
 
 @dataclass(slots=True)
 class Fetched:
-    """What came of a message's attachments."""
+    """What came of a message's attachments.
+
+    ``message_gone`` tells that Graph finds the message no more; its list is in ``failed`` then.
+    """
 
     records: list[AttachmentRecord] = field(default_factory=list)
     failed: list[NotStored] = field(default_factory=list)
@@ -121,9 +124,8 @@ class AttachmentFetcher:
             except GraphThrottled:
                 raise
             except (GraphError, ConsentError) as error:
-                if isinstance(error, GraphNotFound) and await has_left(self._source, message_id):
-                    fetched.message_gone = True
-                    return fetched
+                if isinstance(error, GraphNotFound):
+                    fetched.message_gone = await has_left(self._source, message_id)
                 fetched.records = list(known)
                 fetched.failed.append(_not_stored(message_id, folder_id, {}, error))
                 return fetched
@@ -147,15 +149,17 @@ class AttachmentFetcher:
         self, message_id: str, folder_id: str, resource: JsonObject, fetched: Fetched
     ) -> None:
         """Store what the list itself carried: small files, and links."""
-        if _kind(resource) == "reference":
-            data = dump_json(resource)
-        else:
-            try:
+        reference = _kind(resource) == "reference"
+        try:
+            if reference:
+                data = dump_json(resource)
+            else:
                 data = base64.b64decode(resource["contentBytes"], validate=True)
-            except (binascii.Error, ValueError, TypeError):
-                error = GraphProtocolError("contentBytes is not base64", code="InvalidContent")
-                fetched.failed.append(_not_stored(message_id, folder_id, resource, error))
-                return
+        except (binascii.Error, ValueError, TypeError):
+            what = "the link cannot be written" if reference else "contentBytes is not base64"
+            error = GraphProtocolError(what, code="InvalidContent")
+            fetched.failed.append(_not_stored(message_id, folder_id, resource, error))
+            return
         fetched.records.append(await self._put_bytes(resource, data))
 
     async def _store_streamed(
@@ -238,7 +242,7 @@ def _kind(resource: JsonObject) -> AttachmentType:
 def _size(resource: JsonObject) -> int:
     """Return Graph's figure for the size, 0 when it gives none."""
     size = resource.get("size")
-    return size if isinstance(size, int) else 0
+    return size if isinstance(size, int) and not isinstance(size, bool) else 0
 
 
 def _unchanged(before: AttachmentRecord, resource: JsonObject) -> bool:

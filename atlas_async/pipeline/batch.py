@@ -26,6 +26,7 @@ class PageBatch:
         cursor: Where the folder continues once this page is settled.
         restart: The folder's enumeration starts (anew) with this page.
         lease: Bytes held for the page; given back when it is recorded.
+        loose: The items were not shown by the folder but are asked for by their ids.
     """
 
     folder: Folder
@@ -36,6 +37,7 @@ class PageBatch:
     cursor: FolderCursor
     restart: bool
     lease: Lease | None
+    loose: bool = False
 
 
 class Change(Enum):
@@ -61,7 +63,7 @@ class SettledPage:
     """A page of which every item has its outcome: in ``items``, ``failed`` or ``gone``.
 
     ``attachments_read`` are messages whose attachments were gone through; those that failed are in
-    ``failed`` as well.
+    ``failed`` as well. ``doubted`` tells that the folder showed a message that Graph does not find.
     """
 
     batch: PageBatch
@@ -69,6 +71,7 @@ class SettledPage:
     failed: list[NotStored] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     attachments_read: list[str] = field(default_factory=list)
+    doubted: bool = False
 
 
 @dataclass(slots=True)
@@ -96,6 +99,7 @@ def loose_batch(folder: Folder, object_ids: list[str], sequence: int) -> PageBat
         cursor=FolderCursor(),
         restart=False,
         lease=None,
+        loose=True,
     )
 
 

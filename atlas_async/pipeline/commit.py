@@ -18,7 +18,7 @@ from atlas_async.catalog.carry import write_carry
 from atlas_async.catalog.head import Head, write_head
 from atlas_async.catalog.ledger import read_ledger, same_entries, write_ledger
 from atlas_async.catalog.manifest import write_manifest
-from atlas_async.catalog.snapshot import Snapshot
+from atlas_async.catalog.snapshot import Snapshot, commit_moment
 from atlas_async.catalog.state import compact
 from atlas_async.clock import iso_millis
 from atlas_async.model.report import NotStored
@@ -92,7 +92,7 @@ class Commit:
             return None  # an empty snapshot of a run that was stopped would only mislead
         async with self._at_once:
             snapshot = await self._write(spool_directory)
-            await write_head(self._journal.vault, Head(snapshot))
+            await write_head(self._journal.vault, Head(snapshot), last=True)
         return snapshot.snapshot_id
 
     async def _differs(self, base: Snapshot, before: tuple[NotStored, ...]) -> bool:
@@ -124,7 +124,7 @@ class Commit:
                 folders_listed_at=self._tree.listed_at,
                 carry=await write_carry(journal.vault, journal.carry),
             )
-            await write_head(journal.vault, Head(current))
+            await write_head(journal.vault, Head(current), last=True)
 
     def _is_old(self, base: Snapshot) -> bool:
         oldest = min((c.made_at for c in base.cursors.values() if c.made_at), default="")
@@ -138,6 +138,7 @@ class Commit:
             created_at=self._created_at(),
             complete=self._complete,
             interrupted=self._interrupted,
+            whole=self._whole,
             runs=await compact(journal.vault, journal.runs),
             carry=await write_carry(journal.vault, journal.carry),
             ledger=await write_ledger(journal.vault, journal.ledger.entries),
@@ -153,9 +154,4 @@ class Commit:
 
     def _created_at(self) -> str:
         """Return the moment of the commit, later than the previous one even if the clock is not."""
-        moment = iso_millis(self._now)
-        base = self._journal.base
-        if base is None or moment > base.created_at:
-            return moment
-        previous = datetime.fromisoformat(base.created_at)
-        return iso_millis(previous + timedelta(milliseconds=1))
+        return commit_moment(self._now, self._journal.base)

@@ -15,7 +15,9 @@ import anyio
 
 from atlas_async.catalog.carry import Carry, write_carry
 from atlas_async.catalog.head import Head, write_head
+from atlas_async.catalog.layout import segments_prefix
 from atlas_async.catalog.ledger import Ledger, write_ledger
+from atlas_async.catalog.rows import checked
 from atlas_async.catalog.segment import row_order, slot_of
 from atlas_async.catalog.slots import SlotSet, SlotTable
 from atlas_async.catalog.snapshot import FolderCursor, Snapshot
@@ -89,6 +91,7 @@ class Journal:
         self.cursors: dict[str, FolderCursor] = dict(start.cursors)
         self.folder_counts: dict[str, int] = dict(start.folder_counts)
         self.restarted: set[str] = set()
+        self.doubted: set[str] = set()
         self.messages = start.messages
         self.size_bytes = start.size_bytes
         self.new = start.new
@@ -104,6 +107,7 @@ class Journal:
         self._late: list[tuple[SettledItem, int]] = []
         self._waiting: dict[str, dict[int, SettledPage]] = {}
         self._next_number: dict[str, int] = {}
+        self.waiting = 0
         self._clock = clock
         self._settled_since = 0
         self._checkpoint_at = clock.monotonic()
@@ -137,20 +141,25 @@ class Journal:
                 found.update(await self._own_reader.find(own))
                 left = [i for i in left if i not in found]
         if left and not self._base_reader.empty:
-            found.update(await self._base_reader.find(left))
+            where = segments_prefix(self.vault.mailbox_id)
+            earlier = await self._base_reader.find(left)
+            found.update({i: checked(row, where=where) for i, row in earlier.items()})
         return cast("dict[str, MessageRecord]", found)
 
     def take(self, page: SettledPage) -> list[SettledPage]:
         """Apply a settled page once all earlier pages of its folder are; return those applied.
 
-        The cursor moves with each page applied, never past one that is missing (I2).
+        The cursor moves with each page applied, never past one that is missing (I2). ``waiting``
+        counts messages of pages that wait for an earlier one.
         """
         folder_id = page.batch.folder.id
         waiting = self._waiting.setdefault(folder_id, {})
         waiting[page.batch.number] = page
+        self.waiting += len(page.items)
         applied: list[SettledPage] = []
         number = self._next_number.get(folder_id, 0)
         while (ready := waiting.pop(number, None)) is not None:
+            self.waiting -= len(ready.items)
             self._apply(ready)
             applied.append(ready)
             number += 1
@@ -192,6 +201,8 @@ class Journal:
         for object_id in page.gone:
             removed.add(object_id)
             self.ledger.forget_object(object_id)
+        if page.doubted:
+            self.doubted.add(folder_id)
         self._settled_since += len(page.items) + len(page.failed) + len(page.gone)
 
     def put(self, item: SettledItem, sequence: int, *, late: bool = False) -> None:

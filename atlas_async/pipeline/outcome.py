@@ -11,6 +11,7 @@ from atlas_async.errors import (
     GraphThrottled,
     IntegrityError,
     Interrupted,
+    LockedError,
     NoMailbox,
     StoreError,
 )
@@ -33,10 +34,10 @@ def worst(errors: list[AtlasError]) -> AtlasError | None:
     """Return what to report of errors that arrived together; a failing store ends everything.
 
     Raises:
-        StoreError, IntegrityError: Nothing can be committed.
+        StoreError, IntegrityError, LockedError: Nothing can be committed.
     """
     for error in errors:
-        if isinstance(error, StoreError | IntegrityError):
+        if isinstance(error, StoreError | IntegrityError | LockedError):
             raise error
     order = sorted(errors, key=lambda error: not isinstance(error, AuthError))
     return order[0] if order else None
@@ -60,7 +61,7 @@ def failed_result(vault: Vault, tally: Tally, error: AtlasError) -> MailboxResul
     """Return the result of a mailbox for which nothing could be committed."""
     return MailboxResult(
         mailbox_id=vault.mailbox_id,
-        outcome=Outcome.NO_MAILBOX if isinstance(error, NoMailbox) else Outcome.FAILED,
+        outcome=failure_of(error),
         stored=tally.stored,
         deduplicated=tally.deduplicated,
         bytes_uploaded=vault.bytes_uploaded,
@@ -68,3 +69,10 @@ def failed_result(vault: Vault, tally: Tally, error: AtlasError) -> MailboxResul
         hint=error.hint,
         exit_code=error.exit_code,
     )
+
+
+def failure_of(error: AtlasError) -> Outcome:
+    """Return the outcome of a mailbox for which nothing could be committed."""
+    if isinstance(error, NoMailbox):
+        return Outcome.NO_MAILBOX
+    return Outcome.LOCKED if isinstance(error, LockedError) else Outcome.FAILED

@@ -69,6 +69,8 @@ class Producer:
         self._numbers: defaultdict[str, count[int]] = defaultdict(count)
         self._leases: set[Lease] = set()
         self.vanished: set[str] = set()
+        self.linked_at: dict[str, float] = {}
+        """When each folder's newest cursor was made, by the monotonic clock."""
 
     def release(self, lease: Lease | None) -> None:
         """Give back the bytes of a page that is settled."""
@@ -202,6 +204,7 @@ class Producer:
 
     def _batch(self, reading: _Reading, page: MessagePage, lease: Lease) -> PageBatch:
         now = iso_millis(self._clock.now())
+        self.linked_at[reading.folder.id] = self._clock.monotonic()
         if page.next_link is not None:
             cursor = FolderCursor(
                 page.next_link, reading.mode, round_open=True, full=reading.full, made_at=now

@@ -7,14 +7,12 @@ ago. Producers and settlers run under one task group and meet in one bounded cha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from typing import Final
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from atlas_async.catalog.snapshot import FolderCursor, Snapshot
-from atlas_async.clock import iso_millis
 from atlas_async.errors import AtlasError, ConsentError, GraphError, GraphThrottled, NoMailbox
 from atlas_async.model.source import Folder
 from atlas_async.pipeline.batch import PageBatch, SettledPage, Tally, not_stored
@@ -31,6 +29,12 @@ CATCH_UPS: Final = 2
 
 SETTLERS: Final = 2
 """Pages settled at once per mailbox; each has several messages in flight."""
+
+WAITING_MESSAGES: Final = 2_000
+"""Messages settled that wait for an earlier page of their folder, say for a large attachment in it.
+
+Until it is settled no checkpoint has them and they are held in memory, so no more are begun.
+"""
 
 
 class Rounds:
@@ -70,6 +74,8 @@ class Rounds:
         self._read: set[str] = set()
         self._continued: set[str] = set()
         self._refused: list[AtlasError] = []
+        self._at_work = 0
+        self._settled = anyio.Event()
 
     async def run(self, folders: tuple[Folder, ...]) -> AtlasError | None:
         """Read ``folders``, then catch up with those read long ago; return what stopped it."""
@@ -78,6 +84,7 @@ class Rounds:
             behind = self._behind(folders)
             if error is not None or self._around.stop.requested or not behind:
                 break
+            self._journal.doubted.clear()
             error = await self._round(behind)
         return error
 
@@ -98,18 +105,26 @@ class Rounds:
         return worst(errors) or self._refusal()
 
     def _refusal(self) -> AtlasError | None:
-        """Return why the mailbox as a whole is refused: no folder of it could be read."""
+        """Return why the mailbox as a whole is refused: no folder of it could be read.
+
+        A run that reads only what earlier ones could not says nothing of the mailbox.
+        """
+        if self._options.ledger is not None:
+            return None
         return self._refused[0] if self._refused and not self._read else None
 
     def _behind(self, folders: tuple[Folder, ...]) -> tuple[Folder, ...]:
-        """Return the folders read so long ago, or in a round begun by an earlier run.
+        """Return the folders read so long ago, or in a round begun by an earlier run, or doubted.
 
-        What happened since is not in what was read.
+        What happened since is not in what was read. A folder that showed a message which Graph
+        does not find takes it back now, or insists.
 
         A message that moves from a folder not read yet to one already read is in neither; asking
-        those folders for changes once more finds it.
+        those folders for changes once more finds it. The machine's clock may be set while the run
+        is on, so it is not asked how long ago that was.
         """
-        moment = iso_millis(self._around.clock.now() - timedelta(seconds=CATCH_UP_SECONDS))
+        moment = self._around.clock.monotonic() - CATCH_UP_SECONDS
+        linked_at = self._producer.linked_at
         return tuple(
             folder
             for folder in folders
@@ -117,7 +132,11 @@ class Rounds:
             and cursor.link is not None
             and not cursor.round_open
             and folder.id in self._read
-            and (cursor.made_at < moment or folder.id in self._continued)
+            and (
+                linked_at.get(folder.id, moment) < moment
+                or folder.id in self._continued
+                or folder.id in self._journal.doubted
+            )
         )
 
     async def _produce_all(
@@ -185,16 +204,22 @@ class Rounds:
         receive: MemoryObjectReceiveStream[PageBatch],
     ) -> bool:
         """Settle the next page; return False when there is none. Nothing of it is kept."""
+        while self._at_work and self._journal.waiting >= WAITING_MESSAGES:
+            await self._settled.wait()
         try:
             batch = await receive.receive()
         except anyio.EndOfStream:
             return False
+        self._at_work += 1
         try:
             page = await self._settler.settle(batch)
             for applied in self._journal.take(page):
                 self._applied(applied)
         finally:
             self._producer.release(batch.lease)
+            self._at_work -= 1
+            self._settled.set()
+            self._settled = anyio.Event()
         return True
 
 

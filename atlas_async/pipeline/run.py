@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import anyio
 
 from atlas_async.catalog.carry import read_carry
-from atlas_async.catalog.head import Head, read_head
+from atlas_async.catalog.head import Head, read_head, readable_head
+from atlas_async.catalog.lease import BaseMoved
 from atlas_async.catalog.ledger import Ledger, read_ledger
 from atlas_async.catalog.reader import MailboxReader
 from atlas_async.catalog.snapshot import Snapshot, new_snapshot_id
@@ -30,11 +32,20 @@ from atlas_async.pipeline.outcome import failed_result, leaves, outcome_of, wors
 from atlas_async.pipeline.ports import MailboxSource
 from atlas_async.pipeline.produce import Producer
 from atlas_async.pipeline.reconcile import Reconciler
-from atlas_async.pipeline.retry import retry_ledger
+from atlas_async.pipeline.retry import (
+    as_recorded,
+    entries_to_try,
+    folders_to_read,
+    retry_ledger,
+    still_missing,
+)
 from atlas_async.pipeline.rounds import Rounds
 from atlas_async.pipeline.settle import Settler
 from atlas_async.pipeline.surroundings import RunOptions, Surroundings
-from atlas_async.pipeline.tree import FolderTree, list_anew, read_tree
+from atlas_async.pipeline.tree import FolderTree, list_anew, read_tree, same_tree
+
+OVERTAKEN: Final = 5
+"""A run that meets a newer snapshot at its first write goes on from that, so often at most."""
 
 
 class MailboxBackup:
@@ -59,6 +70,7 @@ class MailboxBackup:
         self._notices: list[str] = []
         self._snapshot_id = new_snapshot_id(self._clock.now())
         self._started_at = iso_millis(self._clock.now())
+        self._found: Head | None = None
         self._checkpoint: Snapshot | None = None
         self._expected = 0
 
@@ -69,19 +81,17 @@ class MailboxBackup:
         the last checkpoint and every committed snapshot as they are.
         """
         began = self._clock.monotonic()
-        errors: list[AtlasError] = []
-        result: MailboxResult | None = None
-        try:
-            result = await self._run()
-        except* AtlasError as group:
-            errors.extend(leaves(group))
+        result, errors = await self._attempt()
+        for _ in range(OVERTAKEN):
+            if not any(isinstance(error, BaseMoved) for error in errors):
+                break
+            self._notice("another run has committed meanwhile; going on from its snapshot")
+            self._tally = Tally()
+            result, errors = await self._attempt()
         if errors and _is_damage(errors[0]):
             # The state of earlier runs cannot be read. Mail can: start over beside it.
             self._notice(f"the last snapshot cannot be continued, all is read anew: {errors[0]}")
-            try:
-                result = await self._run(anew=True)
-            except* AtlasError as group:
-                errors = list(leaves(group))
+            result, errors = await self._attempt(anew=True)
         if result is None:
             result = failed_result(self._vault, self._tally, errors[0])
         usage = self._source.usage
@@ -94,19 +104,33 @@ class MailboxBackup:
             notices=tuple(self._notices),
         )
 
-    async def _run(self, *, anew: bool = False) -> MailboxResult:
-        head = Head() if anew else await self._read_head()
+    async def _attempt(
+        self, *, anew: bool = False
+    ) -> tuple[MailboxResult | None, list[AtlasError]]:
+        """Run once; return the result, or what went wrong."""
+        result: MailboxResult | None = None
+        errors: list[AtlasError] = []
+        self._checkpoint = None
+        try:
+            result = await self._run(anew=anew)
+        except* AtlasError as group:
+            errors.extend(leaves(group))
+        return result, errors
+
+    async def _run(self, *, anew: bool) -> MailboxResult:
+        head = Head() if anew else await self._begin()
         base = head.snapshot
-        tree = await read_tree(self._source, base, self._options.folders, self._clock)
+        if self._options.ledger is None:
+            tree = await read_tree(self._source, base, self._options.folders, self._clock)
+        else:
+            self._options, tree = as_recorded(head, self._options)
         journal = await self._open_journal(head, tree)
         try:
-            return await self._read_and_commit(journal, tree, anew=anew)
+            return await self._read_and_commit(journal, tree)
         finally:
             journal.close()
 
-    async def _read_and_commit(
-        self, journal: Journal, tree: FolderTree, *, anew: bool
-    ) -> MailboxResult:
+    async def _read_and_commit(self, journal: Journal, tree: FolderTree) -> MailboxResult:
         producer = Producer(
             self._source,
             self._around.budgets.pages,
@@ -116,9 +140,11 @@ class MailboxBackup:
             notice=self._notice,
         )
         settler = self._settler(journal)
-        self._checkpoint = None if anew else self._checkpoint
-        self._announce(tree, journal)
         before = journal.ledger.entries
+        tried = entries_to_try(journal.ledger, self._options.ledger)
+        if self._options.ledger is not None:
+            tree = folders_to_read(tree, tried)
+        self._announce(tree, journal)
         rounds = Rounds(
             producer,
             settler,
@@ -131,8 +157,23 @@ class MailboxBackup:
         )
         error = await rounds.run(tree.read)
         if error is None and not self._around.stop.requested:
-            error, tree = await self._finish(producer, settler, journal, tree, before)
-        return await self._commit(journal, tree, error, before)
+            error, tree = await self._finish(producer, settler, journal, tree, tried)
+        return await self._commit(journal, tree, error, before, tried)
+
+    async def _begin(self) -> Head:
+        """Read where to start, and have the lease, once it is taken, make sure that it stands."""
+        lease = self._vault.lease
+        if lease is not None:
+            # Should the head and what it leads to be unreadable, there is nothing to compare.
+            lease.begin(None, _nothing_to_compare)
+        head = await self._read_head()
+
+        async def stands() -> bool:
+            return await readable_head(self._vault) == self._found
+
+        if lease is not None:
+            lease.begin(head.lease, stands)
+        return head
 
     async def _read_head(self) -> Head:
         """Return where to start; a missing or damaged head is found again from the manifests."""
@@ -143,6 +184,7 @@ class MailboxBackup:
         except IntegrityError as error:
             self._notice(f"the mailbox's head is damaged ({error}); finding the newest snapshot")
             head = None
+        self._found = head
         return head or Head(await MailboxReader(self._vault).latest())
 
     async def _open_journal(self, head: Head, tree: FolderTree) -> Journal:
@@ -221,7 +263,7 @@ class MailboxBackup:
         settler: Settler,
         journal: Journal,
         tree: FolderTree,
-        before: tuple[NotStored, ...],
+        tried: tuple[NotStored, ...],
     ) -> tuple[AtlasError | None, FolderTree]:
         """Try the ledger again and verify removals; return what stopped it and the newest tree.
 
@@ -242,7 +284,12 @@ class MailboxBackup:
                     group.start_soon(self._around.stop.cancel, scope)
                     await journal.settle_late()
                     await retry_ledger(
-                        self._source, settler, journal, before, producer.next_sequence
+                        self._source,
+                        settler,
+                        journal,
+                        tried,
+                        producer.next_sequence,
+                        read_all=self._options.ledger is None,
                     )
                     await reconciler.run(frozenset(producer.vanished))
                     group.cancel_scope.cancel()
@@ -261,6 +308,7 @@ class MailboxBackup:
         tree: FolderTree,
         error: AtlasError | None,
         before: tuple[NotStored, ...],
+        tried: tuple[NotStored, ...],
     ) -> MailboxResult:
         """Commit what was recorded, unless nothing changed, and say how it ended."""
         for entry in journal.ledger.entries:
@@ -276,13 +324,15 @@ class MailboxBackup:
             journal,
             tree,
             interrupted=self._around.stop.requested,
-            whole=error is None and not self._options.folders.only,
+            whole=error is None and self._reads_all(journal, tree),
             resumed=self._checkpoint is not None,
             now=self._clock.now(),
             at_once=self._around.commits,
         )
         snapshot_id = await commit.run(before, spool_directory=self._options.spool_directory)
-        entries = journal.ledger.entries
+        entries = journal.ledger.open
+        if self._options.ledger is not None:
+            entries = still_missing(journal.ledger, before, tried)
         outcome, exit_code = outcome_of(
             error,
             snapshot_id,
@@ -309,6 +359,17 @@ class MailboxBackup:
             not_stored=entries,
         )
 
+    def _reads_all(self, journal: Journal, tree: FolderTree) -> bool:
+        """Tell whether the folders are read as far as the run that ends well claims.
+
+        One that tries the ledger alone has its base's word for that, and no newer folders.
+        """
+        if self._options.ledger is None:
+            return not self._options.folders.only
+        base = journal.base
+        same = base is not None and same_tree(base.folders, tree.folders)
+        return same and base is not None and base.whole and self._checkpoint is None
+
     def _notice(self, text: str) -> None:
         self._notices.append(text)
         self._around.emit(MailboxNotice(self._vault.mailbox_id, text))
@@ -330,6 +391,11 @@ class MailboxBackup:
                 throttled=self._source.usage.throttled,
             )
         )
+
+
+async def _nothing_to_compare() -> bool:
+    """Confirm that a run which starts from nothing may go on."""
+    return True
 
 
 def _has_link(journal: Journal, folder: Folder) -> bool:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import anyio
 
 from atlas_async.catalog.vault import Put, Vault
+from atlas_async.crypto.envelope import OVERHEAD_BYTES
 from atlas_async.errors import (
     ConsentError,
     GraphError,
@@ -29,9 +30,15 @@ from atlas_async.model.message import (
     message_plaintext,
     message_record,
 )
-from atlas_async.model.record import STATE_PROPERTIES, MessageRecord, message_key
+from atlas_async.model.record import (
+    STATE_PROPERTIES,
+    AttachmentRecord,
+    MessageRecord,
+    attachment_key,
+    message_key,
+)
 from atlas_async.model.source import JsonObject
-from atlas_async.pipeline.attachments import AttachmentFetcher
+from atlas_async.pipeline.attachments import AttachmentFetcher, Fetched
 from atlas_async.pipeline.batch import (
     Change,
     PageBatch,
@@ -70,7 +77,8 @@ class Settler:
         known: Looks up what earlier pages and runs recorded.
         tally: Counts outcomes.
         around: What is shared with other mailboxes.
-        thorough: Compare the attachments of every message that has some, touched or not.
+        thorough: Compare the attachments of every message that has some, touched or not, and
+            store again what the store has lost.
     """
 
     def __init__(
@@ -124,9 +132,6 @@ class Settler:
         fetched = await self._attachments.fetch(
             object_id, record["folder_id"], known=record.get("attachments", ()), content=False
         )
-        if fetched.message_gone:
-            page.gone.append(object_id)
-            return
         updated = copy(record)
         if fetched.records:
             updated["attachments"] = fetched.records
@@ -149,9 +154,11 @@ class Settler:
                 raise
             except (GraphError, ConsentError) as error:
                 # The mailbox itself was opened: what is refused here is this message alone.
-                if isinstance(error, GraphNotFound) and await has_left(self._source, object_id):
+                absent = isinstance(error, GraphNotFound)
+                if absent and page.batch.loose and await has_left(self._source, object_id):
                     page.gone.append(object_id)
                 else:
+                    page.doubted |= absent
                     self._fail(object_id, resource, error, page)
             resource.pop("body", None)
             self._tally.done += 1
@@ -187,11 +194,43 @@ class Settler:
         self, resource: JsonObject, before: MessageRecord | None, page: SettledPage
     ) -> None:
         """Store a whole message, or record that its content is stored already."""
-        plaintext = message_plaintext(resource)
-        if before is not None and before["content"] == plaintext.content:
+        try:
+            plaintext = message_plaintext(resource)
+        except ValueError as error:
+            msg = f"the message cannot be written: {error}"
+            raise GraphProtocolError(msg, code="InvalidContent") from None
+        same = before is not None and before["content"] == plaintext.content
+        if before is not None and same and not await self._is_lost(before):
             await self._keep(resource, before, page)
         else:
             await self._store(resource, plaintext, before, page)
+
+    async def _is_lost(self, before: MessageRecord) -> bool:
+        """Tell whether a thorough run has to store a message again: its object is not there."""
+        key = message_key(self._vault.mailbox_id, before["checksum"])
+        return self._thorough and not await self._is_whole(key, before["size_bytes"])
+
+    async def _known_attachments(self, before: MessageRecord | None) -> list[AttachmentRecord]:
+        """Return the attachments that need not be fetched again.
+
+        A thorough run asks the store whether it has them; others take what was recorded for it.
+        """
+        known = before.get("attachments", []) if before else []
+        if not self._thorough:
+            return known
+        mailbox_id = self._vault.mailbox_id
+        return [
+            attachment
+            for attachment in known
+            if await self._is_whole(
+                attachment_key(mailbox_id, attachment["checksum"]), attachment["content_bytes"]
+            )
+        ]
+
+    async def _is_whole(self, key: str, size: int) -> bool:
+        """Tell whether an object is in the store, in the size of ``size`` bytes sealed."""
+        info = await self._vault.store.head(key)
+        return info is not None and info.size == size + OVERHEAD_BYTES
 
     def _only_state(self, resource: JsonObject) -> bool:
         """Tell whether an update carries changeable state and nothing else."""
@@ -233,12 +272,11 @@ class Settler:
     async def _compare_attachments(
         self, record: MessageRecord, before: MessageRecord, page: SettledPage
     ) -> None:
-        known = before.get("attachments", [])
+        known = await self._known_attachments(before)
         fetched = await self._attachments.fetch(
             record["object_id"], record["folder_id"], known=known, content=False
         )
-        if fetched.message_gone:
-            page.gone.append(record["object_id"])
+        if self._has_left(fetched, record["object_id"], page):
             return
         record.pop("attachments", None)
         if fetched.records:
@@ -259,20 +297,20 @@ class Settler:
         """Put a message that is new, or whose content changed, and its attachments."""
         record = message_record(resource, page.batch.folder.id, plaintext)
         object_id = record["object_id"]
-        if may_have_attachments(resource):
-            known = before.get("attachments", ()) if before else ()
+        had_some = before is not None and bool(before.get("attachments"))
+        if had_some or may_have_attachments(resource):
+            known = await self._known_attachments(before)
             fetched = await self._attachments.fetch(
                 object_id, record["folder_id"], known=known, content=not known
             )
-            if fetched.message_gone:
-                page.gone.append(object_id)
+            if self._has_left(fetched, object_id, page):
                 return
             if fetched.records:
                 record["attachments"] = fetched.records
             page.attachments_read.append(object_id)
             page.failed.extend(fetched.failed)
         metadata = {
-            "x-message-id": quote(object_id, safe="=+/-_")[:METADATA_VALUE_BYTES],
+            "x-message-id": _quoted(object_id)[:METADATA_VALUE_BYTES],
             "x-plaintext-sha256": plaintext.checksum,
         }
         key = message_key(self._vault.mailbox_id, plaintext.checksum)
@@ -285,6 +323,20 @@ class Settler:
             self._tally.deduplicated += 1
         change = Change.NEW if before is None else Change.CHANGED
         page.items.append(SettledItem(record, change, before))
+
+    def _has_left(self, fetched: Fetched, object_id: str, page: SettledPage) -> bool:
+        """Tell whether a message that was asked for by its id turned out to be gone.
+
+        One that its folder has just shown is recorded as it was shown: the folder is asked once
+        more, and only what it takes back is gone.
+        """
+        if not fetched.message_gone:
+            return False
+        if page.batch.loose:
+            page.gone.append(object_id)
+        else:
+            page.doubted = True
+        return page.batch.loose
 
     def _fail(
         self,
@@ -303,6 +355,11 @@ class Settler:
                 name=str(resource.get("subject") or ""),
             )
         )
+
+
+def _quoted(object_id: str) -> str:
+    """Return an id as ASCII; JSON can give one that holds a lone surrogate."""
+    return quote(object_id.encode("utf-8", "surrogatepass"), safe="=+/-_")
 
 
 def _with_state(before: MessageRecord, resource: JsonObject, folder_id: str) -> SettledItem:

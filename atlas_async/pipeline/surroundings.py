@@ -24,13 +24,20 @@ COMMITS: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What one run is to do, the same for every mailbox."""
+    """What one run is to do, the same for every mailbox.
+
+    ``ledger`` has the run try the entries of these ids and nothing else: no folder is asked for
+    changes.
+    ``lock_wait`` is how many seconds a mailbox waits for another run that is alive.
+    """
 
     folders: FolderChoice = field(default_factory=FolderChoice)
     full: bool = False
     page_size: int = 100
     requests_at_once: int = 4
     spool_directory: Path | None = None
+    lock_wait: float = 0.0
+    ledger: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from atlas_async.model.source import Folder, FolderChanges, JsonObject
 from atlas_async.pipeline.ports import MailboxSource
 
 RELIST_DAYS: Final = 7
+MOST_ITEMS: Final = 1 << 31
+"""More than any folder can hold: a figure beyond it is no count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,17 @@ async def list_anew(source: MailboxSource, choice: FolderChoice, clock: Clock) -
     return choose(listing.folders, choice, listing.root_id, listing.link, iso_millis(clock.now()))
 
 
+def recorded_tree(snapshot: Snapshot) -> FolderTree:
+    """Return the tree as a snapshot has it, nothing of it to be read."""
+    return FolderTree(
+        folders=snapshot.folders,
+        read=(),
+        root_id=snapshot.root_id,
+        link=snapshot.folder_link,
+        listed_at=snapshot.folders_listed_at,
+    )
+
+
 def with_changes(folders: tuple[Folder, ...], changes: FolderChanges) -> tuple[Folder, ...] | None:
     """Return the tree with new item counts, or None when the tree itself changed."""
     if changes.removed:
@@ -88,7 +101,7 @@ def with_changes(folders: tuple[Folder, ...], changes: FolderChanges) -> tuple[F
         if _differs(folder, resource):
             return None
         total = resource.get("totalItemCount")
-        if isinstance(total, int):
+        if isinstance(total, int) and 0 <= total <= MOST_ITEMS:
             known[folder.id] = replace(folder, total_items=total)
     return tuple(known[folder.id] for folder in folders)
 
@@ -134,7 +147,8 @@ def _is_fresh(base: Snapshot, choice: FolderChoice, clock: Clock) -> bool:
         listed_at = datetime.fromisoformat(base.folders_listed_at)
     except ValueError:
         return False
-    return clock.now() - listed_at < timedelta(days=RELIST_DAYS)
+    # A listing of the future was made when the clock was wrong: it may be of any age.
+    return abs(clock.now() - listed_at) < timedelta(days=RELIST_DAYS)
 
 
 def _differs(folder: Folder, resource: JsonObject) -> bool:

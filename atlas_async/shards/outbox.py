@@ -9,6 +9,7 @@ import threading
 
 import anyio
 
+from atlas_async.errors import DiscreetFormatter
 from atlas_async.shards.channel import Channel
 from atlas_async.shards.orders import Logged, News, Told
 
@@ -43,6 +44,7 @@ class OutboxHandler(logging.Handler):
 
     def __init__(self, outbox: Outbox) -> None:
         super().__init__()
+        self.setFormatter(DiscreetFormatter())
         self._outbox = outbox
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()

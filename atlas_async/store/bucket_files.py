@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import secrets
 import stat
@@ -30,6 +31,8 @@ from atlas_async.store.bucket_walk import Span, walk_keys
 from atlas_async.store.durable_files import make_directories, write_all
 from atlas_async.store.file_names import encode_key
 from atlas_async.store.keys import check_bucket_name
+
+logger = logging.getLogger(__name__)
 
 TMP = ".atlas-tmp"
 META = ".atlas-meta"
@@ -211,6 +214,27 @@ class BucketFiles:
             return [path.parent]
         return [path.parent, meta.parent]
 
+    def permissions(self, key: str) -> int | None:
+        """Return the file's mode bits, or None when there is no such object."""
+        try:
+            descriptor = self._open_read(self._path(key))
+        except FileNotFoundError:
+            self.check()
+            return None
+        try:
+            return stat.S_IMODE(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
+
+    def make_read_only(self, key: str) -> None:
+        """Let the file's owner read it, and nobody write it. Raises ``ObjectNotFound``."""
+        _, descriptor = self.open_read(key)  # which follows no link
+        try:
+            self._path(key).chmod(0o400)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
     def walk(self, prefix: str, after: str, *, fold: bool) -> Iterator[str]:
         """Yield keys in order; see ``bucket_walk.walk_keys``."""
         self.check()
@@ -277,6 +301,10 @@ class BucketFiles:
         return _info(key, found, self._metadata(key))
 
     def _metadata(self, key: str) -> dict[str, str]:
+        """Return the object's metadata; none where their file cannot be read.
+
+        Nothing rests on metadata, and a body proves itself: their loss must not cost the object.
+        """
         path = self._meta_path(key)
         try:
             descriptor = self._open_read(path)
@@ -286,10 +314,11 @@ class BucketFiles:
             text = file.read(_MAX_META_BYTES)
         try:
             parsed = json.loads(text)
-        except ValueError as error:
-            raise StoreError("the object's metadata file is damaged", where=str(path)) from error
+        except (ValueError, RecursionError):
+            parsed = None
         if not isinstance(parsed, dict):
-            raise StoreError("the object's metadata file is damaged", where=str(path))
+            logger.warning("the metadata of an object are damaged: %s", path)
+            return {}
         return {str(name): str(value) for name, value in parsed.items()}
 
 

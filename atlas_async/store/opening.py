@@ -14,6 +14,7 @@ from atlas_async.store import logged
 from atlas_async.store.base import ObjectStore
 from atlas_async.store.limited import LimitedStore
 from atlas_async.store.logged import LoggedStore
+from atlas_async.store.protection import ObjectProtection
 from atlas_async.store.retrying import RetryingStore, RetryPolicy
 
 SPARE_CONNECTIONS = 8
@@ -43,6 +44,23 @@ async def open_store(
     finally:
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             await store.aclose()
+
+
+def open_protection(
+    settings: S3Settings | DirectorySettings, bucket: str, *, clock: Clock
+) -> ObjectProtection:
+    """Return what protects objects of one bucket; it keeps nothing open.
+
+    Raises:
+        StoreMisconfigured: The bucket's name cannot be.
+    """
+    if isinstance(settings, DirectorySettings):
+        from atlas_async.store.directory_protection import DirectoryProtection  # noqa: PLC0415 -- start-up time
+
+        return DirectoryProtection(settings, bucket)
+    from atlas_async.store.s3_protection import S3Protection  # noqa: PLC0415 -- start-up time
+
+    return S3Protection(settings, bucket, clock=clock)
 
 
 def _adapter(

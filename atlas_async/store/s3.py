@@ -17,6 +17,7 @@ from atlas_async.errors import (
     ObjectTooLarge,
     StoreAuthError,
     StoreError,
+    StoreTransient,
 )
 from atlas_async.store.base import (
     CHUNK_BYTES,
@@ -32,14 +33,22 @@ from atlas_async.store.keys import check_bucket_name, check_key
 from atlas_async.store.s3_answer import FIRST_REFUSAL, AnswerTooLong, header_map
 from atlas_async.store.s3_control import S3Control
 from atlas_async.store.s3_errors import Fault, store_error
-from atlas_async.store.s3_exchange import Exchange
+from atlas_async.store.s3_exchange import READ_SECONDS, Exchange
 from atlas_async.store.s3_headers import content_length, http_date
 from atlas_async.store.s3_http import S3Http
 from atlas_async.store.s3_listing import listing_query, parse_listing
-from atlas_async.store.s3_transport import TRANSPORT_ERRORS, UploadStream, lost
+from atlas_async.store.s3_transport import (
+    LATER,
+    TRANSPORT_ERRORS,
+    PacedBody,
+    UploadStream,
+    lost,
+)
 
 PROBE_BYTES = 1 << 20
 """Largest body that is sent a second time to learn whether the store honours conditions."""
+STREAM_BYTES = 5 << 30
+"""The longest object there can be, written by one PUT. A body without a length may not end."""
 _META = "x-amz-meta-"
 _NOT_FOUND = 404
 _TAKEN = 412
@@ -51,17 +60,22 @@ class S3Reader:
 
     def __init__(self, info: ObjectInfo, response: aiohttp.ClientResponse, endpoint: str) -> None:
         self.info = info
-        self._content = response.content
+        self._body = PacedBody(response, READ_SECONDS)
+        self._left = STREAM_BYTES
         self._endpoint = endpoint
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the pieces in order. Raises ``StoreTransient`` when the connection is lost."""
         while chunk := await self._read():
+            self._left -= len(chunk)
+            if self._left < 0:
+                msg = "the store's answer to GET does not end"
+                raise StoreTransient(msg, hint=LATER, where=self._endpoint)
             yield chunk
 
     async def _read(self) -> bytes:
         try:
-            return await self._content.read(CHUNK_BYTES)
+            return await self._body.read(CHUNK_BYTES)
         except TRANSPORT_ERRORS as error:
             raise lost(error, self._endpoint) from error
 

@@ -28,7 +28,7 @@ from atlas_async.store.s3_answer import (
     BrokenAnswer,
     whole_answer,
 )
-from atlas_async.store.s3_transport import AnswerLost
+from atlas_async.store.s3_transport import SLOW_BYTES, AnswerLost
 
 Outcome: TypeAlias = Answer | Exception
 
@@ -51,6 +51,8 @@ class Connection(asyncio.Protocol):
         self._most: int | None = None
         self._answering = False
         self._bound = inf
+        self._judged = 0.0
+        self._came = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Become idle."""
@@ -113,9 +115,10 @@ class Connection(asyncio.Protocol):
 
         Args:
             now: The loop's time.
-            silence: Most seconds without a byte of the answer. Where the exchange has a bound, it
-                counts from the first byte: until then the request may still be on its way, which
-                over TLS no transport tells.
+            silence: Most seconds without a byte of the answer, and those in which an answer that
+                has begun must bring ``SLOW_BYTES``. Where the exchange has a bound, it counts from
+                the first byte: until then the request may still be on its way, which over TLS no
+                transport tells.
             idle: Most seconds between two exchanges.
         """
         if self._waiter is None:
@@ -125,6 +128,10 @@ class Connection(asyncio.Protocol):
         leaving = self._bound != inf and not self._answering
         if now > self._bound or (now - self.touched > silence and not leaving):
             self._end(TimeoutError())
+        elif self._reader is not None and now - self._judged > silence:
+            if self._came < SLOW_BYTES:
+                self._end(TimeoutError())
+            self._judged, self._came = now, 0
 
     def abort(self) -> None:
         """Close at once, whatever is going on: what waits for an answer gets ``AnswerLost``."""
@@ -142,7 +149,9 @@ class Connection(asyncio.Protocol):
                 self._finish(answer, reusable=True)
                 return
             self._reader = AnswerReader(bodyless=self._bodyless, most=self._most)
+            self._judged, self._came = self._loop.time(), 0
         self.touched = self._loop.time()
+        self._came += len(data)
         reader = self._reader
         try:
             reader.feed(data)

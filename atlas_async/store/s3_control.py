@@ -6,7 +6,8 @@ to end, which the timeouts below bound.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from atlas_async.config.settings import S3Settings
 from atlas_async.errors import StoreMisconfigured, StoreTransient
@@ -15,7 +16,10 @@ from atlas_async.store.s3_errors import Fault, store_error
 from atlas_async.store.sigv4 import Credentials
 
 if TYPE_CHECKING:
+    from aiobotocore.session import AioSession
     from types_aiobotocore_s3.client import S3Client
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 20.0
 READ_SECONDS = 60.0
@@ -32,6 +36,7 @@ class S3Control:
     def __init__(self, settings: S3Settings, bucket: str) -> None:
         self._settings = settings
         self._bucket = bucket
+        self._session: AioSession | None = None
 
     async def create_bucket(self, credentials: Credentials) -> None:
         """Create the bucket; succeeds when it is ours already.
@@ -41,23 +46,39 @@ class S3Control:
             StoreMisconfigured: The region or the name do not fit.
             StoreTransient: No answer.
         """
-        fault = await run_on_own_loop(lambda: self._create(credentials))
+        fault = await self.run(credentials, self._create)
         if fault is not None and fault.code != "BucketAlreadyOwnedByYou":
             where = f"{self._settings.endpoint or 'AWS'}/{self._bucket}"
             raise store_error(fault, "s3:CreateBucket", self._bucket, where)
 
-    async def _create(self, credentials: Credentials) -> Fault | None:
+    async def run(
+        self, credentials: Credentials, work: Callable[[S3Client], Awaitable[T]], *, tries: int = 1
+    ) -> T | Fault:
+        """Do ``work`` with a client of its own; return what it returns, or what the server refused.
+
+        Args:
+            credentials: Sign the requests.
+            work: Awaited on a loop of its own, in a thread of its own.
+            tries: How often each request is tried where another try may help.
+
+        Raises:
+            StoreMisconfigured: TLS fails.
+            StoreTransient: No answer.
+        """
+        return await run_on_own_loop(lambda: self._with_client(credentials, work, tries))
+
+    async def _with_client(
+        self, credentials: Credentials, work: Callable[[S3Client], Awaitable[T]], tries: int
+    ) -> T | Fault:
         from aiobotocore.config import AioConfig  # noqa: PLC0415 - half a second of start-up
         from aiobotocore.session import AioSession  # noqa: PLC0415 - the same
-        from botocore.exceptions import (  # noqa: PLC0415 - the same
-            BotoCoreError,
-            ClientError,
-            SSLError,
-        )
+        from botocore.exceptions import BotoCoreError, SSLError  # noqa: PLC0415 - the same
 
         settings = self._settings
         try:
-            async with AioSession().create_client(
+            # It keeps the service model, which takes longer to read than most requests.
+            self._session = self._session or AioSession()
+            async with self._session.create_client(
                 "s3",
                 region_name=settings.region,
                 endpoint_url=settings.endpoint,
@@ -68,14 +89,12 @@ class S3Control:
                 config=AioConfig(
                     connect_timeout=CONNECT_SECONDS,
                     read_timeout=READ_SECONDS,
-                    retries={"total_max_attempts": 1},
+                    retries={"total_max_attempts": tries},
                     s3={"addressing_style": "path"},
                     request_checksum_calculation="when_required",
                 ),
             ) as client:
-                await self._create_with(client)
-        except ClientError as error:
-            return _fault(error.response)
+                return await answer_of(work(client))
         except SSLError as error:
             raise StoreMisconfigured(
                 f"TLS with the store failed: {error}",
@@ -85,9 +104,8 @@ class S3Control:
             raise StoreTransient(
                 f"the store cannot be reached: {error}", hint="check ATLAS_S3_ENDPOINT"
             ) from error
-        return None
 
-    async def _create_with(self, client: S3Client) -> None:
+    async def _create(self, client: S3Client) -> None:
         # us-east-1 is the one region that must not be named (CreateBucketConfiguration).
         if self._settings.region == "us-east-1":
             await client.create_bucket(Bucket=self._bucket)
@@ -96,6 +114,16 @@ class S3Control:
             Bucket=self._bucket,
             CreateBucketConfiguration={"LocationConstraint": self._settings.region},  # type: ignore[typeddict-item] # regions are the operator's
         )
+
+
+async def answer_of(call: Awaitable[T]) -> T | Fault:
+    """Return what a request came to, or the server's refusal; for within ``S3Control.run``."""
+    from botocore.exceptions import ClientError  # noqa: PLC0415 - half a second of start-up
+
+    try:
+        return await call
+    except ClientError as error:
+        return _fault(error.response)
 
 
 def _fault(response: object) -> Fault:

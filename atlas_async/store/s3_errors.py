@@ -19,11 +19,15 @@ from atlas_async.errors import (
     StoreTransient,
 )
 from atlas_async.store.s3_headers import http_date
+from atlas_async.store.s3_transport import LATER
 
 MAX_ERROR_BYTES = 64 << 10
 """How much of an error's body is read."""
 MAX_SKEW_SECONDS = 900
 """AWS refuses requests signed more than 15 minutes off (RequestTimeTooSkewed)."""
+
+LONGEST_WAIT = 366 * 86_400.0
+"""Nobody means more seconds than this, nor can they be reckoned with."""
 
 _TAG = re.compile(r"<(Code|Message|Region|Endpoint|BucketName)>([^<]{0,2000})</\1>")
 _WRONG_KEYS = {
@@ -99,7 +103,7 @@ def parse_fault(status: int, headers: Mapping[str, str], body: bytes, now: datet
         code,
         tags.get("Message", ""),
         headers.get("x-amz-bucket-region", "") or tags.get("Region", ""),
-        _retry_after(headers.get("retry-after", "")),
+        _retry_after(headers, now),
         _skew(headers.get("date", ""), now),
     )
 
@@ -129,9 +133,16 @@ def store_error(fault: Fault, action: str, bucket: str, where: str) -> StoreErro
             return error
     if fault.code in _PASSING or fault.status in _PASSING_STATUS:
         return StoreTransient(
-            f"the store could not answer: {said}", retry_after=fault.retry_after, where=where
+            f"the store could not answer: {said}",
+            retry_after=fault.retry_after,
+            hint=LATER,
+            where=where,
         )
-    return StoreError(f"the store refused: {said}", where=where)
+    return StoreError(
+        f"the store refused: {said}",
+        hint="check ATLAS_S3_ENDPOINT, and that nothing between here and the store answers for it",
+        where=where,
+    )
 
 
 def _absence(fault: Fault, _said: str, action: str, bucket: str, where: str) -> StoreError | None:
@@ -200,8 +211,10 @@ def _configuration(
 
 def _skew_error(fault: Fault, where: str) -> StoreMisconfigured:
     direction = "behind" if fault.skew > 0 else "ahead of"
+    # A server that does not tell its time says only that ours is wrong.
+    by = f"{abs(fault.skew):.0f} seconds {direction}" if abs(fault.skew) >= 1 else "too far from"
     return StoreMisconfigured(
-        f"this machine's clock is {abs(fault.skew):.0f} seconds {direction} the store's",
+        f"this machine's clock is {by} the store's",
         hint="synchronise the clock (NTP): requests are signed with the time",
         where=where,
     )
@@ -212,5 +225,13 @@ def _skew(date: str, now: datetime) -> float:
     return (theirs - now).total_seconds() if theirs is not None else 0.0
 
 
-def _retry_after(text: str) -> float:
-    return float(text) if text.isdecimal() else 0.0
+def _retry_after(headers: Mapping[str, str], now: datetime) -> float:
+    """Return the seconds that the answer asks to wait, given as a number or as a date; else 0."""
+    text = headers.get("retry-after", "").strip()
+    if text.isdecimal():
+        return min(float(text), LONGEST_WAIT)
+    until = http_date(text)
+    if until is None:
+        return 0.0
+    began = http_date(headers.get("date", "")) or now
+    return min(max(0.0, (until - began).total_seconds()), LONGEST_WAIT)

@@ -15,6 +15,12 @@ SLOWEST_BYTES_PER_SECOND = 16 << 10
 """An upload slower than this is given up and tried again."""
 WIRE_BYTES = 1 << 20
 """The largest body that is sent in one piece."""
+LISTING_BYTES = 16 << 20
+"""The longest listing: far above 1,000 keys of 1,024 bytes, each percent-encoded, about 4 MiB."""
+_WHOLE_BYTES = 1 << 30
+"""The longest object that is read whole by somebody who does not say how long it may be."""
+_WORD_BYTES = 64 << 10
+"""The longest answer to a request that asks for nothing."""
 _SMALL_BYTES = 64 << 10
 """A body that the socket's buffers take at once, so that only the answer is waited for."""
 
@@ -34,6 +40,15 @@ class Exchange:
     body: bytes | UploadStream | None = None
     resend: bool = True
     most: int | None = None
+
+    @property
+    def bound(self) -> int:
+        """Bytes after which the body of a success is given up: an answer may never end."""
+        if self.most is not None:
+            return self.most
+        if self.method != "GET":
+            return _WORD_BYTES
+        return _WHOLE_BYTES if self.key else LISTING_BYTES
 
     @property
     def size(self) -> int:

@@ -20,7 +20,7 @@ from yarl import URL
 
 from atlas_async.clock import Clock
 from atlas_async.config.settings import S3Settings
-from atlas_async.errors import StoreError, StoreMisconfigured
+from atlas_async.errors import StoreError, StoreMisconfigured, StoreTransient
 from atlas_async.store.s3_answer import FIRST_REFUSAL, Answer, AnswerTooLong, header_map
 from atlas_async.store.s3_credentials import CredentialSource, credential_source
 from atlas_async.store.s3_errors import MAX_ERROR_BYTES, Fault, parse_fault
@@ -31,7 +31,14 @@ from atlas_async.store.s3_exchange import (
     Exchange,
 )
 from atlas_async.store.s3_headers import content_length
-from atlas_async.store.s3_transport import TRANSPORT_ERRORS, AnswerLost, UploadStream, lost
+from atlas_async.store.s3_transport import (
+    LATER,
+    TRANSPORT_ERRORS,
+    AnswerLost,
+    PacedBody,
+    UploadStream,
+    lost,
+)
 from atlas_async.store.s3_wire import Address, Patience, Wire
 from atlas_async.store.sigv4 import UNSIGNED_PAYLOAD, Signer, encode_path, timestamp
 
@@ -88,15 +95,21 @@ class S3Http:
             StoreTransient: The connection failed or was lost, or no answer came in time.
             StoreMisconfigured: TLS or the endpoint's scheme do not fit.
             StoreError: A header cannot be sent.
-            AnswerTooLong: See ``Exchange.most``.
+            AnswerTooLong: See ``Exchange.most``; without one, what does not end is transient.
         """
         if self._session is None:
             await self._open()
         body = request.body
-        if self._wire is None or isinstance(body, UploadStream) or request.size > WIRE_BYTES:
-            answer = await self._call_by_session(request)
-        else:
-            answer = await self._call_by_wire(self._wire, request, body)
+        try:
+            if self._wire is None or isinstance(body, UploadStream) or request.size > WIRE_BYTES:
+                answer = await self._call_by_session(request)
+            else:
+                answer = await self._call_by_wire(self._wire, request, body)
+        except AnswerTooLong as error:
+            if request.most is not None:
+                raise
+            msg = f"the store's answer to {request.method} does not end"
+            raise StoreTransient(msg, hint=LATER, where=self.endpoint) from error
         if answer.status < FIRST_REFUSAL:
             return answer, None
         return answer, self._fault(answer)
@@ -111,18 +124,20 @@ class S3Http:
         body = request.body
         if isinstance(body, UploadStream):
             headers["content-length"] = str(body.size)
+        head_seconds = None if request.seconds else CONNECT_SECONDS + 2 * READ_SECONDS
         try:
-            return await session.request(
-                request.method,
-                URL(f"{self._origin}{target}", encoded=True),
-                data=_payload(body),
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=request.seconds, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS
-                ),
-                middlewares=None if request.resend else (_send_once,),
-            )
+            with anyio.fail_after(head_seconds):
+                return await session.request(
+                    request.method,
+                    URL(f"{self._origin}{target}", encoded=True),
+                    data=_payload(body),
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=aiohttp.ClientTimeout(
+                        total=request.seconds, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS
+                    ),
+                    middlewares=None if request.resend else (_send_once,),
+                )
         except TRANSPORT_ERRORS as error:
             raise lost(error, self.endpoint, body) from error
 
@@ -145,7 +160,7 @@ class S3Http:
                 message,
                 bodyless=request.method == "HEAD",
                 resend=request.resend,
-                most=request.most,
+                most=request.bound,
                 seconds=request.seconds or inf,
             )
         except TRANSPORT_ERRORS as error:
@@ -153,13 +168,13 @@ class S3Http:
 
     async def _call_by_session(self, request: Exchange) -> Answer:
         async with await self.send(request) as response:
-            return await self._read(response, request.body, request.most)
+            return await self._read(response, request.body, request.bound)
 
     async def _read(
         self,
         response: aiohttp.ClientResponse,
         body: bytes | UploadStream | None = None,
-        most: int | None = None,
+        most: int = 0,
     ) -> Answer:
         try:
             if response.status < FIRST_REFUSAL:
@@ -274,10 +289,8 @@ async def _send_once(
         raise AnswerLost(str(error)) from error
 
 
-async def _whole(response: aiohttp.ClientResponse, most: int | None) -> bytes:
+async def _whole(response: aiohttp.ClientResponse, most: int) -> bytes:
     """Read a success's body. Raises ``AnswerTooLong`` as soon as it is known to exceed ``most``."""
-    if most is None:
-        return await response.read()
     if (content_length(response.headers) or 0) <= most:
         body = await _beginning(response, most + 1)
         if len(body) <= most:
@@ -288,8 +301,9 @@ async def _whole(response: aiohttp.ClientResponse, most: int | None) -> bytes:
 
 async def _beginning(response: aiohttp.ClientResponse, most: int) -> bytes:
     """Read a body, at most the first ``most`` bytes of it."""
+    body = PacedBody(response, READ_SECONDS)
     pieces: list[bytes] = []
-    while piece := await response.content.read(most):
+    while piece := await body.read(most):
         pieces.append(piece)
         most -= len(piece)
     return b"".join(pieces)

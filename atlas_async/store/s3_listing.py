@@ -6,12 +6,11 @@ from datetime import datetime
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
-from atlas_async.errors import StoreError
+from atlas_async.errors import StoreError, StoreTransient
 from atlas_async.store.base import ListPage, ObjectInfo
+from atlas_async.store.s3_exchange import LISTING_BYTES
+from atlas_async.store.s3_transport import LATER
 from atlas_async.store.sigv4 import canonical_query
-
-MAX_LISTING_BYTES = 16 << 20
-"""Far above 1,000 keys of 1,024 bytes, each byte percent-encoded: about 4 MiB."""
 
 
 def listing_query(prefix: str, delimiter: str, token: str | None, limit: int) -> str:
@@ -35,14 +34,23 @@ def parse_listing(body: bytes, where: str) -> ListPage:
     Raises:
         StoreError: It is not a ListObjectsV2 answer.
     """
-    if len(body) > MAX_LISTING_BYTES or b"<!DOCTYPE" in body or b"<!ENTITY" in body:
+    if len(body) > LISTING_BYTES:
+        raise StoreError("the store's listing is not one S3 would send", where=where)
+    try:
+        # S3 sends UTF-8. In another encoding, which the text itself could name, a DTD would hide.
+        text = body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise StoreError("the store's listing is not UTF-8 text", where=where) from None
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise StoreError("the store's listing is not one S3 would send", where=where)
     try:
         # Entities cannot be declared without a DTD, so none can expand.
-        root = ET.fromstring(body)  # noqa: S314 - DTDs are refused above
-        return _page(root)
+        return _page(ET.fromstring(text))  # noqa: S314 - DTDs are refused above
     except (ET.ParseError, ValueError) as error:
-        raise StoreError(f"the store's listing cannot be read: {error}", where=where) from error
+        # Cut short on its way, or the page of something that answers in the store's place.
+        raise StoreTransient(
+            f"the store's listing cannot be read: {error}", hint=LATER, where=where
+        ) from error
 
 
 def _page(root: ET.Element) -> ListPage:

@@ -6,12 +6,23 @@ import ssl
 from collections.abc import AsyncIterator
 
 import aiohttp
+import anyio
 
+from atlas_async.clock import Pace
 from atlas_async.errors import StoreError, StoreMisconfigured, StoreTransient
 from atlas_async.store.base import SpooledBody
 
 TRANSPORT_ERRORS = (aiohttp.ClientError, TimeoutError, OSError)
 """What the HTTP client raises where the network, TLS or the server's HTTP fail."""
+
+
+LATER = (
+    "check the store and the network to it, then run again: what is stored stays stored, and "
+    "the next run continues"
+)
+"""What to do about a store that fails in passing."""
+SLOW_BYTES = 64 << 10
+"""An answer that brings less than this while a silence would be given up is given up as well."""
 
 
 class AnswerLost(aiohttp.ClientError):
@@ -38,6 +49,22 @@ class UploadStream:
         except Exception as error:
             self.failure = error
             raise
+
+
+class PacedBody:
+    """The body of an answer that comes through aiohttp, which bounds silence and no trickle."""
+
+    def __init__(self, response: aiohttp.ClientResponse, seconds: float) -> None:
+        self._content = response.content
+        self._pace = Pace(seconds, SLOW_BYTES)
+
+    async def read(self, most: int) -> bytes:
+        """Return the next bytes, none at the end. Raises ``TRANSPORT_ERRORS``."""
+        began = anyio.current_time()
+        piece = await self._content.read(most)
+        if piece:
+            self._pace.came(len(piece), anyio.current_time() - began)
+        return piece
 
 
 def lost(error: Exception, endpoint: str, body: object = None) -> Exception:
@@ -93,6 +120,12 @@ def _translate(error: Exception, where: str) -> StoreError:
             where=where,
         )
     if isinstance(error, TimeoutError):
-        return StoreTransient("the store did not answer in time", where=where)
-    text = str(error) or type(error).__name__
-    return StoreTransient(f"the connection to the store was lost: {text}", where=where)
+        return StoreTransient("the store did not answer in time", hint=LATER, where=where)
+    if isinstance(error, aiohttp.ClientResponseError):
+        # Its own text quotes the URL, which may be the proxy's, with a password.
+        text = (
+            f"HTTP {error.status} {error.message.splitlines()[0] if error.message else ''}".strip()
+        )
+    else:
+        text = str(error) or type(error).__name__
+    return StoreTransient(f"the connection to the store was lost: {text}", hint=LATER, where=where)

@@ -64,7 +64,7 @@ class RequestLog:
         """Return the requests since the last call, by price class."""
         found = Counter(request.op for request in self.requests)
         self.requests.clear()
-        assert set(found) <= {Op.PUT, Op.LIST, Op.GET, Op.HEAD}
+        assert set(found) <= {Op.PUT, Op.LIST, Op.GET, Op.HEAD, Op.DELETE}
         return Requests(found[Op.PUT], found[Op.LIST], found[Op.GET], found[Op.HEAD])
 
     def heads_written(self) -> int:

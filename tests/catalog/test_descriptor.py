@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,8 +13,15 @@ from hypothesis import strategies as st
 
 from atlas_async.catalog.document import FORMAT
 from atlas_async.catalog.segment import SegmentRef
-from atlas_async.catalog.snapshot import FolderCursor, LedgerRef, Snapshot, new_snapshot_id
+from atlas_async.catalog.snapshot import (
+    FolderCursor,
+    LedgerRef,
+    Snapshot,
+    commit_moment,
+    new_snapshot_id,
+)
 from atlas_async.catalog.state import Run
+from atlas_async.clock import iso_millis
 from atlas_async.errors import FormatError
 from atlas_async.model.message import dump_json, load_json
 from atlas_async.model.source import EnumerationMode, Folder, IdMode
@@ -68,6 +76,7 @@ SNAPSHOTS = st.builds(
     carry=st.just("") | HASHES,
     id_mode=st.sampled_from(IdMode),
     excluded=st.lists(TEXTS, max_size=3).map(tuple),
+    whole=st.booleans(),
 )
 
 EXAMPLE = Snapshot(
@@ -104,7 +113,7 @@ def test_a_malformed_descriptor_is_refused_or_read(document: Any) -> None:
         return
 
 
-@pytest.mark.parametrize("field", sorted(EXAMPLE.to_json().keys() - {"format", "kind"}))
+@pytest.mark.parametrize("field", sorted(EXAMPLE.to_json().keys() - {"format", "kind", "whole"}))
 def test_no_field_may_be_missing(field: str) -> None:
     """A descriptor without a field is refused and the error names the field and the place."""
     document = EXAMPLE.to_json()
@@ -112,6 +121,24 @@ def test_no_field_may_be_missing(field: str) -> None:
     with pytest.raises(FormatError, match=field) as caught:
         Snapshot.from_json(document, where="the/key")
     assert caught.value.where == "the/key"
+
+
+def test_a_descriptor_that_does_not_say_whether_all_was_read_is_read_so() -> None:
+    """Descriptors from before that field claim nothing."""
+    document = replace(EXAMPLE, whole=True).to_json()
+    assert Snapshot.from_json(document, where="k").whole
+    del document["whole"]
+    assert not Snapshot.from_json(document, where="k").whole
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(1, 1000), (0, 1), (-60, 1)])
+def test_commits_are_in_order_whatever_the_clock_says(seconds: int, expected: int) -> None:
+    """A commit is later than its base, by a millisecond where the clock is not."""
+    base = datetime(2026, 4, 20, 12, tzinfo=UTC)
+    snapshot = replace(EXAMPLE, created_at=iso_millis(base))
+    moment = commit_moment(base + timedelta(seconds=seconds), snapshot)
+    assert moment == iso_millis(base + timedelta(milliseconds=expected))
+    assert commit_moment(base, None) == iso_millis(base)
 
 
 def test_the_next_run_starts_with_nothing_done() -> None:

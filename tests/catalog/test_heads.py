@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from atlas_async.catalog.head import Head, read_head, write_head
+from atlas_async.catalog.head import Head, hold_mailbox, read_head, write_head
 from atlas_async.catalog.layout import head_key
+from atlas_async.catalog.lease import Lease
 from atlas_async.catalog.reader import MailboxReader
 from atlas_async.catalog.snapshot import Snapshot
+from atlas_async.catalog.vault import Vault
 from atlas_async.emulator import Corpus, CorpusOptions, Emulator
 from atlas_async.errors import ForeignObject, IntegrityError
 from atlas_async.model.report import Outcome
@@ -46,6 +49,26 @@ async def test_a_head_is_read_as_it_was_written(head: Head) -> None:
     assert await read_head(vault) == head
 
 
+async def test_a_head_names_the_last_lease_that_ended_in_order() -> None:
+    """A checkpoint keeps the number it began with; the last head frees the run's own."""
+    store = existing_store()
+    sealer = new_vault(store).sealer
+    for number in (1, 2):
+        lease = Lease(store, sealer, MAILBOX, clock=FakeClock())
+        vault = Vault(store, sealer, MAILBOX, lease)
+        head = await hold_mailbox(vault)
+        assert (head.lease if head else None) == (number - 1 or None)
+        await write_head(vault, Head(None, snapshot_named("c")))
+        read = await read_head(vault)
+        assert read is not None
+        assert read.lease == (number - 1 or None)
+        await write_head(vault, Head(snapshot_named("a")), last=True)
+        read = await read_head(vault)
+        assert read is not None
+        assert read.lease == lease.number == number
+        await lease.give_back()
+
+
 async def test_the_head_of_another_mailbox_is_foreign() -> None:
     """A head that was copied between mailboxes is not believed."""
     store = existing_store()
@@ -60,7 +83,8 @@ async def test_the_head_of_another_mailbox_is_foreign() -> None:
 async def test_a_head_that_holds_anothers_snapshot_is_refused(part: str) -> None:
     """Each part must be of the head's own mailbox."""
     vault = new_vault()
-    await write_head(vault, Head(**{part: snapshot_named("a", OTHER_MAILBOX)}))
+    foreign: dict[str, Any] = {part: snapshot_named("a", OTHER_MAILBOX)}
+    await write_head(vault, Head(**foreign))
     with pytest.raises(IntegrityError, match=part):
         await read_head(vault)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,7 @@ ENTRIES = st.builds(
     attachment_id=ATTACHMENTS,
     name=TEXTS,
     request_id=TEXTS,
+    forgotten=st.sampled_from(["", "2026-04-20T12:00:00.000Z"]),
 )
 
 
@@ -63,6 +65,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.fail(entry)
         known = self.at_start.get(key_of(entry))
         first, tries = (known[1], known[2] + 1) if known else (f"run-{self.run}", 1)
+        entry = replace(entry, forgotten=known[0].forgotten if known else "")
         self.model[key_of(entry)] = (entry, first, tries)
         self.failed.add(key_of(entry))
 
@@ -86,6 +89,31 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.forget_object(object_id)
         self.model = {k: v for k, v in self.model.items() if k[1] != object_id}
 
+    @rule(object_id=OBJECTS)
+    def give_up(self, object_id: str) -> None:
+        """The operator gives everything of a message up."""
+        ids = {entry.id for entry, _, _ in self.model.values() if entry.object_id == object_id}
+        self.ledger.give_up(ids, f"at {self.run}")
+        for key, (entry, first, tries) in self.model.items():
+            if key[1] == object_id and not entry.forgotten:
+                self._set(key, replace(entry, forgotten=f"at {self.run}"), first, tries)
+
+    @rule(object_id=OBJECTS)
+    def reopen(self, object_id: str) -> None:
+        """The operator takes everything of a message up again."""
+        ids = {entry.id for entry, _, _ in self.model.values() if entry.object_id == object_id}
+        self.ledger.reopen(ids)
+        for key, (entry, first, tries) in self.model.items():
+            if key[1] == object_id:
+                self._set(key, replace(entry, forgotten=""), first, tries)
+
+    def _set(self, key: tuple[str, str, str], entry: NotStored, first: str, tries: int) -> None:
+        """Note an entry; what the operator says of one from before this run holds in it."""
+        self.model[key] = (entry, first, tries)
+        if key in self.at_start:
+            before, *rest = self.at_start[key]
+            self.at_start[key] = (replace(before, forgotten=entry.forgotten), *rest)  # type: ignore[assignment]  # the rest as it was
+
     @rule()
     def next_run(self) -> None:
         """Another run begins with the open entries."""
@@ -100,10 +128,12 @@ class LedgerMachine(RuleBasedStateMachine):
         found = {key_of(entry): entry for entry in self.ledger.entries}
         assert found.keys() == self.model.keys()
         assert len(self.ledger.entries) == len(found)
+        assert self.ledger.open == tuple(e for e in self.ledger.entries if not e.forgotten)
         for key, (entry, first, tries) in self.model.items():
             told = found[key]
             assert (told.first_run, told.attempts) == (first, tries)
             assert (told.code, told.permanent) == (entry.code, entry.permanent)
+            assert told.forgotten == entry.forgotten
             if key in self.failed:
                 assert told.last_run == f"run-{self.run}"
 
@@ -120,7 +150,7 @@ async def test_a_ledger_is_read_as_it_was_written(entries: list[NotStored]) -> N
     ref = await write_ledger(vault, tuple(entries))
     assert (ref is None) == (not entries) == (not store.bucket.objects)
     if ref is not None:
-        assert ref.count == len(entries)
+        assert ref.count == sum(not entry.forgotten for entry in entries)
     assert await read_ledger(vault, ref) == tuple(entries)
 
 
@@ -146,6 +176,8 @@ def test_ledgers_are_the_same_apart_from_when_and_how_often(
             assert not same_entries(entries, again[1:])
             changed = [replace(again[0], code=again[0].code + "!"), *again[1:]]
             assert not same_entries(entries, changed)
+            given_up = "" if again[0].forgotten else "now"
+            assert not same_entries(entries, [replace(again[0], forgotten=given_up), *again[1:]])
 
 
 EXAMPLE: dict[str, Any] = {
@@ -187,6 +219,32 @@ async def test_fields_that_a_newer_program_added_are_ignored() -> None:
     await vault.put_raw(ledger_key(MAILBOX, checksum), plaintext)
     (read,) = await read_ledger(vault, LedgerRef(checksum, 1))
     assert read.object_id == "m"
+
+
+def test_what_fails_again_stays_as_the_operator_left_it() -> None:
+    """Forgotten stays forgotten, with its moment; what was taken up again counts as missing."""
+    entry = NotStored("message", "m1", "f", "c", "r", permanent=False)
+    ledger = Ledger([entry], "run-1")
+    ledger.give_up({entry.id}, "then")
+    ledger.fail(entry)
+    ledger.give_up({entry.id}, "later")
+    assert [e.forgotten for e in ledger.entries] == ["then"]
+    assert set(ledger.open) == set()
+    ledger.reopen({entry.id})
+    ledger.fail(entry)
+    (again,) = ledger.open
+    assert (again.forgotten, again.attempts) == ("", 2)
+
+
+def test_an_entry_keeps_its_id() -> None:
+    """What identifies an entry makes its id; what is known of it does not."""
+    entry = NotStored("message", "m1", "f", "c", "r", permanent=False)
+    again = replace(entry, code="d", reason="s", attempts=3, forgotten="now", folder_id="g")
+    assert re.fullmatch(r"[0-9a-f]{16}", entry.id)
+    assert again.id == entry.id
+    others = (replace(entry, kind="folder"), replace(entry, attachment_id="a"))
+    assert len({entry.id, *(other.id for other in others)}) == 3
+    assert NotStored("message", "\ud800", "f", "c", "r", permanent=False).id
 
 
 async def test_a_missing_ledger_is_told() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from atlas_async.cli.documents import (
     error_document,
     mailbox_line,
@@ -150,7 +152,11 @@ def test_not_stored() -> None:
         "first_run": "s0",
         "last_run": "s1",
         "attempts": 2,
+        "id": LOST.id,
+        "forgotten": None,
     }
+    given_up = not_stored_document(replace(LOST, forgotten="2026-04-20T12:00:00.000Z"))
+    assert given_up["forgotten"] == "2026-04-20T12:00:00.000Z"
 
 
 def result() -> MailboxResult:

@@ -17,6 +17,7 @@ from atlas_async.config.settings import (
     ClientCertificate,
     DirectorySettings,
     Limits,
+    ObjectMetadata,
     S3Settings,
 )
 from atlas_async.config.sources import (
@@ -231,6 +232,7 @@ def test_missing_and_malformed_together(place: Place) -> None:
         ("SSL_CERT_FILE", "/nowhere/ca.pem", "cannot be read"),
         ("ATLAS_SPOOL_DIR", "/nowhere", "not a directory"),
         ("ATLAS_DEK_VERSION", "2", "1, or 0"),
+        ("ATLAS_OBJECT_METADATA", "some", "atlas, or none"),
         ("ATLAS_CONCURRENCY", "0", "1 to 256"),
         ("ATLAS_CONCURRENCY", "-1", "1 to 256"),
         ("ATLAS_PAGE_SIZE", "1000", "1 to 999"),
@@ -587,3 +589,15 @@ def test_a_child_is_not_handed_the_settings(monkeypatch: pytest.MonkeyPatch) -> 
     given = environment_without_settings()
     assert given["AWS_PROFILE"] == "backup"
     assert not [name for name in given if name.startswith("ATLAS_")]
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [("", ObjectMetadata.ATLAS), ("atlas", ObjectMetadata.ATLAS), ("None", ObjectMetadata.NONE)],
+)
+def test_object_metadata_are_atlas_unless_switched_off(
+    text: str, choice: ObjectMetadata, place: Place
+) -> None:
+    """Written as Atlas does by default; the word counts in any case."""
+    loaded = place.load({**SEED, "ATLAS_OBJECT_METADATA": text})
+    assert loaded.settings.object_metadata is choice

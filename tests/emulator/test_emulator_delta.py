@@ -268,3 +268,27 @@ async def test_folder_delta_tells_adds_renames_and_removals(
     assert {item["id"]: item.get("displayName") for item in changed} == {made: "Ä", gone: None}
     assert changed[-1]["@removed"] == {"reason": "deleted"}
     assert (await probe.round(after))[0] == []
+
+
+async def test_a_round_can_end_without_its_delta_link(
+    emulator: Emulator, probe: GraphProbe
+) -> None:
+    """With ``lost_delta_links`` the last page has neither link; all before it lead on."""
+    emulator.control.configure(lost_delta_links=True)
+
+    items, link = await probe.round(INBOX, prefer=PAGE)
+
+    assert {item["id"] for item in items} == _in(emulator, "inbox")
+    assert link == ""
+
+
+async def test_heavy_pages_time_out(emulator: Emulator, probe: GraphProbe) -> None:
+    """A delta page asked for with more messages than ``heavy_page`` is an empty 503."""
+    emulator.control.configure(heavy_page=16)
+
+    heavy = await probe.get(INBOX, prefer=PAGE)
+    items, link = await probe.round(INBOX, prefer=PAGE.replace("17", "16"))
+
+    assert (heavy.status, heavy.raw) == (503, b"")
+    assert {item["id"] for item in items} == _in(emulator, "inbox")
+    assert link

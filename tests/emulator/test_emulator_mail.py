@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from atlas_async.emulator import Emulator
+from atlas_async.emulator import Corpus, CorpusOptions, Emulator
 from tests.fakes.graph_probe import GraphProbe
 
 ADDRESS = "user0000@contoso.com"
@@ -318,3 +318,28 @@ async def test_me_is_refused_for_applications(probe: GraphProbe) -> None:
 
     assert answer.status == 400
     assert "delegated" in answer.body["error"]["message"]
+
+
+async def test_users_can_have_names_of_their_own() -> None:
+    """The first users bear the given names, by which they are found; the others are numbered."""
+    names = ("o'brien@contoso.com", "ann_partner.example#EXT#@contoso.com")
+    corpus = Corpus(CorpusOptions(mailboxes=3, messages=4, addresses=names))
+    async with Emulator(corpus) as emulator, GraphProbe(emulator) as probe:
+        found = [u["userPrincipalName"] for u in (await probe.get("users")).body["value"]]
+        inbox = await probe.get("users/ann_partner.example%23EXT%23@contoso.com/mailFolders/inbox")
+
+    assert found[:3] == [*names, "user0002@contoso.com"]
+    assert inbox.status == 200
+
+
+async def test_created_messages_can_name_who_gets_replies(
+    emulator: Emulator, probe: GraphProbe
+) -> None:
+    """``replyTo`` of a message made behind the clients' backs is shown as it was given."""
+    wrong = [{"emailAddress": {"name": "Nobody", "address": "not an address"}}]
+    change = {"op": "create", "folder": "inbox", "replyTo": wrong}
+    made = emulator.control.mutate(ADDRESS, change)["immutableId"]
+
+    shown = await probe.get(f"users/{ADDRESS}/messages/{made}")
+
+    assert shown.body["replyTo"] == wrong

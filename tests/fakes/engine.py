@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import anyio
@@ -17,7 +18,13 @@ from atlas_async.model.events import Event
 from atlas_async.model.record import AttachmentRecord, MessageRecord
 from atlas_async.model.report import NotStored, RunReport
 from atlas_async.model.source import Folder
+from atlas_async.operations.key_check import KeyCheck, Protects
+from atlas_async.operations.key_copy import KeyCopy
+from atlas_async.operations.key_plan import ProtectionPlan, ProtectionWish
+from atlas_async.operations.key_protection import ProtectionReport
+from atlas_async.operations.ledger import Forgetting, LedgerEntry
 from atlas_async.operations.listing import MailboxSummary
+from atlas_async.operations.pruning import PruneReport
 from atlas_async.operations.reading import MessageContent
 from atlas_async.operations.verification import VerifyReport
 from atlas_async.pipeline.stop import StopSignal
@@ -54,6 +61,13 @@ class FakeEngine:
     view: FakeView | None = None
     content: MessageContent | None = None
     verified: VerifyReport | None = None
+    pruned: PruneReport | None = None
+    entries: Sequence[LedgerEntry] = ()
+    forgetting: Forgetting | None = None
+    plan: ProtectionPlan | None = None
+    protected: ProtectionReport | None = None
+    checked: KeyCheck | None = None
+    copied: KeyCopy | None = None
     error: BaseException | None = None
     hangs: bool = False
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -129,12 +143,86 @@ class FakeEngine:
         assert self.content is not None
         return self.content
 
+    async def ledger(
+        self, mailbox: str | None = None, *, include_forgotten: bool = False
+    ) -> Sequence[LedgerEntry]:
+        self._asked("ledger", mailbox=mailbox, include_forgotten=include_forgotten)
+        return self.entries
+
+    async def find_in_ledger(
+        self, ids: Sequence[str], mailboxes: Sequence[str] | None = None
+    ) -> Sequence[LedgerEntry]:
+        self._asked("find_in_ledger", ids=ids, mailboxes=mailboxes)
+        return self.entries
+
+    async def retry_ledger(
+        self,
+        ids: Sequence[str] = (),
+        *,
+        mailboxes: Sequence[str] | None = None,
+        include_forgotten: bool = False,
+        stop: StopSignal | None = None,
+    ) -> RunReport:
+        self._asked(
+            "retry_ledger", ids=ids, mailboxes=mailboxes, include_forgotten=include_forgotten
+        )
+        assert stop is not None
+        assert self.report is not None
+        return self.report
+
+    async def forget(self, ids: Sequence[str], mailbox: str) -> Forgetting:
+        self._asked("forget", ids=ids, mailbox=mailbox)
+        assert self.forgetting is not None
+        return self.forgetting
+
+    async def prune(
+        self,
+        mailboxes: Sequence[str] | None = None,
+        *,
+        older_than: float = 86_400.0,
+        dry_run: bool = False,
+    ) -> PruneReport:
+        self._asked("prune", mailboxes=mailboxes, older_than=older_than, dry_run=dry_run)
+        assert self.pruned is not None
+        return self.pruned
+
     async def verify(
         self, *, snapshot: str | None = None, mailbox: str | None = None
     ) -> VerifyReport:
         self._asked("verify", snapshot=snapshot, mailbox=mailbox)
         assert self.verified is not None
         return self.verified
+
+    async def plan_key_protection(self, wish: ProtectionWish) -> ProtectionPlan:
+        self._asked("plan_key_protection", wish=wish)
+        assert self.plan is not None
+        return self.plan
+
+    async def protect_key(
+        self, plan: ProtectionPlan, *, confirmed: bool = False
+    ) -> ProtectionReport:
+        self._asked("protect_key", plan=plan, confirmed=confirmed)
+        assert self.protected is not None
+        return self.protected
+
+    async def check_key(
+        self, *, require: Collection[Protects] = (), min_days: int | None = None
+    ) -> KeyCheck:
+        self._asked("check_key", require=require, min_days=min_days)
+        assert self.checked is not None
+        return self.checked
+
+    async def export_key(self, path: Path) -> KeyCopy:
+        self._asked("export_key", path=path)
+        assert self.copied is not None
+        return self.copied
+
+    async def restore_key(
+        self, path: Path | None = None, *, version_id: str | None = None
+    ) -> KeyCopy:
+        self._asked("restore_key", path=path, version_id=version_id)
+        assert self.copied is not None
+        return self.copied
 
 
 def attachment_row(**changes: Any) -> AttachmentRecord:
@@ -163,6 +251,7 @@ def message_row(**changes: Any) -> MessageRecord:
         "subject": "Hello",
         "received": "2026-04-20T11:29:59Z",
         "modified": "2026-04-21T00:00:00Z",
+        "change_key": "",
         "is_read": True,
         "flag": "notFlagged",
         "categories": ["Blue"],

@@ -177,11 +177,15 @@ async def open_rig(
     limits: Limits | None = None,
     store: ObjectStore | None = None,
     clock: Clock | None = None,
+    service_clock: Clock | None = None,
     spool: Path | None = None,
 ) -> AsyncIterator[Rig]:
-    """Start an emulator (plain HTTP) and return a rig over it and a memory store."""
+    """Start an emulator (plain HTTP) and return a rig over it and a memory store.
+
+    ``clock`` is the engine's, ``service_clock`` the emulator's.
+    """
     bucket = MemoryBucket()
-    async with Emulator(Corpus(options)) as emulator:
+    async with Emulator(Corpus(options), clock=service_clock) as emulator:
         tenant_id = str(emulator.tenant.id)
         settings = Settings(
             graph=GraphSettings(

@@ -102,7 +102,7 @@ async def test_each_try_has_its_own_request_id() -> None:
         (fault(500, "ErrorCorruptData"), GraphItemError, 1),
         (fault(400, "invalidRequest"), GraphError, 3),
         (fault(403, "ErrorAccessDenied"), ConsentError, 1),
-        (reply(None, 302, {"Location": "/v1.0/other"}), GraphProtocolError, 1),
+        (reply(None, 302, {"Location": "/v1.0/other"}), GraphProtocolError, 7),
     ],
 )
 async def test_failures_end_as_their_error(

@@ -84,7 +84,7 @@ CASES: list[tuple[int, str, type[Exception], Remedy]] = [
     (404, "ResourceNotFound", NoMailbox, Remedy.NONE),
     (404, "Request_ResourceNotFound", NoMailbox, Remedy.NONE),
     (403, "ErrorAccessDenied", ConsentError, Remedy.NONE),
-    (302, "", GraphProtocolError, Remedy.NONE),
+    (302, "", GraphProtocolError, Remedy.BACK_OFF),
     (400, "invalidRequest", GraphError, Remedy.REPEAT),
     (400, "RequestBroker--ParseUri", GraphError, Remedy.NONE),
     (418, "", GraphError, Remedy.NONE),

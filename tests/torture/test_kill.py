@@ -1,0 +1,61 @@
+"""Runs that are killed at seeded instants lose nothing: the short form of ``kill``.
+
+I6: kill -9 at any instant loses no committed snapshot; the next run continues from the last
+checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.fakes import s3_servers
+from tests.fakes.rig import SMALL
+from tests.torture.kill import Figures, open_store_named, torture
+
+FEW = replace(SMALL, mailboxes=2, messages=36)
+PATIENCE = 40.0
+
+
+def kill(store: str, place: Path, *, chapter: int, kills: int) -> Figures:
+    """Kill runs over a fresh tenant and return the figures; the checks are in there."""
+    figures = Figures()
+    with open_store_named(store, place) as opened:
+        torture(
+            seed=1,
+            chapter=chapter,
+            kills=kills,
+            store=opened,
+            place=place,
+            figures=figures,
+            options=FEW,
+            patience=PATIENCE,
+        )
+    assert not figures.failures, "\n".join(figures.failures)
+    assert figures.killed == kills
+    assert figures.calm
+    return figures
+
+
+@pytest.mark.parametrize("chapter", [0, 1])
+def test_killed_runs_over_a_directory(tmp_path: Path, chapter: int) -> None:
+    """Snapshots stay exact, the key stays, and no settled message is asked for again."""
+    figures = kill("directory", tmp_path, chapter=chapter, kills=4)
+    assert figures.settled_again == 0
+    assert figures.stored_again == 0
+
+
+@pytest.mark.real_server
+def test_killed_runs_over_rclone(tmp_path: Path) -> None:
+    """The same over an S3 server that has no conditional writes."""
+    kill("rclone", tmp_path, chapter=0, kills=2)
+
+
+@pytest.mark.real_server
+def test_killed_runs_over_minio(tmp_path: Path) -> None:
+    """The same over an S3 server that has them."""
+    if s3_servers.minio_path() is None:
+        pytest.skip("MinIO not found: not run")
+    kill("minio", tmp_path, chapter=0, kills=2)
