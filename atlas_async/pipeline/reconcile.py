@@ -83,6 +83,17 @@ class Reconciler:
         await self._journal.settle_late()
         if vanished:
             await self._confirm(vanished)
+        if await self._settle_removals():
+            # What the new listing lacks was read while it was there.
+            await self._settle_removals()
+        self._journal.carry.removed = {
+            folder: left for folder, left in self._journal.carry.removed.items() if left
+        }
+
+    async def _settle_removals(self) -> bool:
+        """Look up what may be gone and apply it; tell whether a new listing lacks more folders."""
+        before = self.tree
+        self.unverified = 0
         await self._collect_unseen()
         candidates = await self._candidates()
         if candidates:
@@ -91,9 +102,7 @@ class Reconciler:
                 # Perhaps a folder that was made, or renamed into sight, during the run.
                 self.tree = await self._list_again()
             await self._apply(candidates, located)
-        self._journal.carry.removed = {
-            folder: left for folder, left in self._journal.carry.removed.items() if left
-        }
+        return not before.ids <= self.tree.ids
 
     async def _confirm(self, vanished: frozenset[str]) -> None:
         """Believe that folders are gone only when a new listing lacks them."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
+
+import anyio
 
 from atlas_async.catalog.head import Head
 from atlas_async.catalog.ledger import Ledger, key_of
@@ -19,6 +21,11 @@ from atlas_async.pipeline.ports import MailboxSource
 from atlas_async.pipeline.settle import Settler
 from atlas_async.pipeline.surroundings import RunOptions
 from atlas_async.pipeline.tree import FolderTree, recorded_tree
+
+T = TypeVar("T")
+
+TRIES_AT_ONCE: Final = 4
+"""Items asked for at once: as many as Graph grants a mailbox."""
 
 NOT_FOUND: Final = "ErrorItemNotFound"
 INSISTENT: Final = "the folder still shows it, but Microsoft Graph does not find it when asked"
@@ -100,31 +107,49 @@ async def retry_ledger(
         return loose_batch(folder, ids, next_sequence())
 
     found: dict[str, list[str]] = {}
-    for entry in entries:
-        if entry.kind == "message":
-            folder_id = await _locate(source, entry)
-            if folder_id is None:
-                _not_found(journal, entry)
-            elif folder_id in folders:
-                found.setdefault(folder_id, []).append(entry.object_id)
-            elif read_all:
-                # It has moved to where nothing is backed up. A run that has not looked which
-                # folders there are leaves that to one that does.
-                journal.ledger.forget_object(entry.object_id)
-    for folder_id, ids in found.items():
+
+    async def locate(entry: NotStored) -> None:
+        folder_id = await _locate(source, entry)
+        if folder_id is None:
+            _not_found(journal, entry)
+        elif folder_id in folders:
+            found.setdefault(folder_id, []).append(entry.object_id)
+        elif read_all:
+            # It has moved to where nothing is backed up. A run that has not looked which folders
+            # there are leaves that to one that does.
+            journal.ledger.forget_object(entry.object_id)
+
+    await _side_by_side(locate, [entry for entry in entries if entry.kind == "message"])
+    for folder_id, ids in sorted(found.items()):
         journal.absorb(await settler.settle(batch(folder_id, ids)))
     # What a folder said has left is looked up with the other removals, its attachments with it.
     leaving = set[str]().union(*journal.carry.removed.values())
     owners = sorted({entry.object_id for entry in entries if entry.kind == "attachment"} - leaving)
     known = await journal.known(owners)
-    for object_id in owners:
+
+    async def refetch(object_id: str) -> None:
         record = known.get(object_id)
         if record is None:
             journal.ledger.forget_object(object_id)
-            continue
+            return
         page = SettledPage(batch(record["folder_id"], []))
         await settler.refetch_attachments(record, page)
         journal.absorb(page)
+
+    await _side_by_side(refetch, owners)
+
+
+async def _side_by_side(work: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:
+    """Do ``work`` for every item, several at once: a night of errors leaves many thousands."""
+    waiting = iter(items)
+
+    async def worker() -> None:
+        for item in waiting:
+            await work(item)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(min(TRIES_AT_ONCE, len(items))):
+            group.start_soon(worker)
 
 
 async def _locate(source: MailboxSource, entry: NotStored) -> str | None:

@@ -165,6 +165,22 @@ async def test_what_is_met_in_trying_is_missing_as_well() -> None:
         assert [e.item.kind for e in await entries(rig)] == ["attachment"]
 
 
+async def test_many_items_are_tried_side_by_side() -> None:
+    """A night of errors leaves thousands: their messages are asked for four at a time."""
+    async with open_rig(BARE, clock=FakeClock(autojump=True)) as rig:
+        attachments = [{"name": "a", "size": 9000}]
+        made = rig.mutate(op="bulk-create", folder="inbox", count=12, attachments=attachments)
+        rule = FaultRule(path="/attachments$", status=403, code="ErrorAccessDenied", count=-1)
+        rig.emulator.control.add_fault(rule)
+        assert len((await rig.back_up_user()).not_stored) == len(made["messages"])
+        rig.emulator.control.clear_faults()
+        rig.emulator.control.configure(latency=0.05)
+        rig.emulator.control.clear_log()
+        assert await retry(rig) == (0, Outcome.COMPLETE)
+        assert rig.emulator.log.peaks[USER] == 4
+        await rig.assert_exact(await rig.view(), rig.truth())
+
+
 async def test_a_folder_that_could_not_be_read_is_read() -> None:
     """A retry of a folder stores what it holds, and reads no other folder."""
     async with open_rig(BARE, clock=FakeClock(autojump=True)) as rig:

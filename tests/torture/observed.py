@@ -139,6 +139,11 @@ class Tenant:
         """How many changes were made so far."""
         return self._restless.changes
 
+    @property
+    def touched(self) -> set[str]:
+        """Ids of messages changed since somebody cleared the set."""
+        return self._restless.touched
+
     def settings(self) -> dict[str, str]:
         """Return the variables that lead to it."""
         tenant = self.emulator.tenant

@@ -337,6 +337,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.torture poison")
     parser.add_argument("--messages", type=int, default=50_000)
     parser.add_argument("--errors", type=int, default=17_866)
+    parser.add_argument("--killed-messages", type=int, default=27_000)
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args(arguments)
 
@@ -359,7 +360,11 @@ def main(arguments: list[str]) -> int:
             )
         sys.stdout.flush()
         killed = await check_killed(
-            wanted.messages, wanted.errors, seed=wanted.seed, page_size=100, checkpoint=5_000
+            wanted.killed_messages,
+            wanted.errors,
+            seed=wanted.seed,
+            page_size=100,
+            checkpoint=max(1, wanted.killed_messages // 10),
         )
         sys.stdout.write(
             f"{killed.errors} passing errors, killed with {killed.kept} messages in the checkpoint: "

@@ -22,6 +22,8 @@ class Restless:
         mailboxes: Which to change.
         dice: Draws.
         most: A mailbox that holds so many messages gets no more.
+
+    ``touched`` are the messages that were changed, for whoever forgets them again.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Restless:
         self._number = 0
         self._gone: list[str] = []
         self.changes = 0
+        self.touched: set[str] = set()
 
     def change(self, count: int) -> None:
         """Make ``count`` changes."""
@@ -71,9 +74,10 @@ class Restless:
         if change is None:
             return
         try:
-            self._control.mutate(mailbox, change)
+            made = self._control.mutate(mailbox, change)
         except ValueError:
             return  # a folder cannot be moved below itself
+        self.touched.update(m["immutableId"] for m in made.get("messages", [made]) if len(m) > 1)
         self.changes += 1
 
     def _next(self) -> int:

@@ -309,10 +309,11 @@ def test_a_defect_that_quotes_mail(scene: Scene, how: list[str]) -> None:
 
 def test_a_traceback_tells_places_and_types() -> None:
     """Of chains and groups every part is there; of texts only ours and the system's."""
+    told = ""
     try:
         try:
             try:
-                {}[NEEDLE]
+                dict[str, str]()[NEEDLE]
             except KeyError as error:
                 raise StoreError("the store failed", where="bucket") from error
         except StoreError as error:

@@ -93,7 +93,7 @@ class Steps:
 
     Args:
         orders: Where the trap is.
-        victim: Returns the process that the signals are for.
+        victim: Returns the process that the signals are for; 0 once it is gone.
     """
 
     def __init__(self, orders: Orders, victim: Callable[[], int]) -> None:
@@ -120,10 +120,14 @@ class Steps:
             self._wait = max(1, trap.gap)
             number = self._left.pop(0)
         if trap.delay:
-            timer = threading.Timer(trap.delay, os.kill, (self._victim(), number))
+            timer = threading.Timer(trap.delay, self._send, (number,))
             timer.daemon = True
             timer.start()
         else:
+            self._send(number)
+
+    def _send(self, number: int) -> None:
+        if self._victim():
             os.kill(self._victim(), number)
 
 
@@ -170,7 +174,10 @@ def work() -> None:
     from atlas_async.shards import worker
 
     orders = Orders.received()
-    _set(orders, os.getpid if orders.trap.worker else os.getppid)
+    parent = os.getppid()
+    # A parent that is gone must not be mistaken for whoever adopted its children.
+    living = os.getpid if orders.trap.worker else lambda: parent * (os.getppid() == parent)
+    _set(orders, living)
     worker.main()
 
 
