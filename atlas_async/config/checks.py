@@ -23,6 +23,8 @@ UNITS: Final = {
     "gib": 2**30,
 }
 SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+SHOWN_OF_PATH: Final = 1_000
+"""Characters of a path that an error shows: all of any that somebody really has."""
 SMALLEST_BUDGET: Final = 16 * 2**20
 
 
@@ -107,7 +109,9 @@ def _kind(path: Path) -> bool | None:
     try:
         return path.is_dir() if path.exists() else None
     except OSError as error:
-        raise Malformed(f"{str(path)[:80]} cannot be looked at: {error.strerror}") from error
+        raise Malformed(
+            f"{str(path)[:SHOWN_OF_PATH]} cannot be looked at: {error.strerror}"
+        ) from error
     except ValueError as error:
         raise Malformed("nothing can have such a name") from error
 
@@ -159,7 +163,7 @@ def file_path(text: str, base: Path, home: Path) -> Path:
         with path.open("rb"):
             return path
     except OSError as error:
-        raise Malformed(f"{str(path)[:80]} cannot be read: {error.strerror}") from error
+        raise Malformed(f"{str(path)[:SHOWN_OF_PATH]} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise Malformed("nothing can have such a name") from error
 
@@ -168,5 +172,5 @@ def directory_path(text: str, base: Path, home: Path) -> Path:
     """Return the path of a directory that exists."""
     path = rooted(text, base, home)
     if not _kind(path):
-        raise Malformed(f"{str(path)[:80]} is not a directory")
+        raise Malformed(f"{str(path)[:SHOWN_OF_PATH]} is not a directory")
     return path

@@ -102,6 +102,7 @@ class Inspector:
         self._settings = settings
         self.bodies = Bodies()
         self._named: dict[str, frozenset[str]] = {}
+        self._sealers: dict[bytes, Sealer] = {}
 
     async def look(self) -> State:
         """Read everything. Raises ``AtlasError`` when a snapshot cannot be read."""
@@ -116,10 +117,13 @@ class Inspector:
                 state.key = (await store.get(DEK_KEY)).body
             except ObjectNotFound:
                 return state
-            dek = unwrap_dek(state.key, self._settings.passphrase, self._settings.tenant_id)
+            if state.key not in self._sealers:
+                dek = unwrap_dek(state.key, self._settings.passphrase, self._settings.tenant_id)
+                self._sealers[state.key] = Sealer(dek)
+            sealer = self._sealers[state.key]
             named: set[str] = set()
             for mailbox in sorted({key.split("/")[1] for key in state.objects if "@" in key}):
-                vault = Vault(store, Sealer(dek), mailbox)
+                vault = Vault(store, sealer, mailbox)
                 await self._mailbox(vault, state, named)
             ours = {key for key in state.objects if key.startswith(OURS)}
             state.leases = {key for key in ours if "/lease/" in key}

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 from atlas_async.catalog.reader import SnapshotView
 from atlas_async.catalog.vault import Vault
+from atlas_async.emulator.control import Control
+from atlas_async.emulator.truth import _message
 from atlas_async.model.record import message_key
 
 Folder = tuple[tuple[str, ...], str | None]
@@ -55,6 +57,33 @@ class Bodies:
 
     by_checksum: dict[str, str] = field(default_factory=dict)
     hashless: set[str] = field(default_factory=set)
+
+
+class Truths:
+    """The emulator's truth, told often: a message that did not change is not made anew.
+
+    Args:
+        control: Of the emulator.
+    """
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._told: dict[tuple[str, int, int], dict[str, Any]] = {}
+
+    def of(self, name: str) -> dict[str, Any]:
+        """Return what ``Control.mailbox_truth`` returns; only on the emulator's thread."""
+        mailbox = self._control._mailbox(name)
+        truth = self._control.mailbox_truth(name, content=False)
+        messages = []
+        for brief in truth["messages"]:
+            key = mailbox.message(brief["immutableId"])
+            entry = mailbox.entries.get(key)
+            version = (name, key, entry.version if entry else 0)
+            if version not in self._told:
+                state = mailbox.folders[mailbox.place(key)[0]]
+                self._told[version] = _message(mailbox, state, key, content=True)
+            messages.append(self._told[version])
+        return {**truth, "messages": messages}
 
 
 def moment_of_truth(truth: dict[str, Any], bodies: Bodies) -> Moment:

@@ -16,7 +16,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from atlas_async.emulator import Corpus, CorpusOptions, Emulator
 from atlas_async.emulator.calls import Call, Reply
 from atlas_async.emulator.service import GraphService
-from tests.torture.moments import Bodies, Moment, Print, moment_of_truth
+from tests.torture.moments import Bodies, Moment, Print, Truths, moment_of_truth
 from tests.torture.restless import Restless
 
 T = TypeVar("T")
@@ -127,6 +127,7 @@ class Tenant:
         self.mailboxes = [
             f"user{number:04}@contoso.com" for number in range(emulator.corpus.options.mailboxes)
         ]
+        self._truths = Truths(emulator.control)
         self._restless = Restless(emulator.control, self.mailboxes, dice)
         self.history: list[dict[str, Moment]] = []
         self.ever: dict[str, dict[str, set[Print]]] = {name: {} for name in self.mailboxes}
@@ -186,10 +187,9 @@ class Tenant:
         return self.history[-1][mailbox]
 
     def _remember(self) -> None:
-        control = self.emulator.control
         moments: dict[str, Moment] = {}
         for name in self.mailboxes:
-            moment = moment_of_truth(control.mailbox_truth(name), self._bodies)
+            moment = moment_of_truth(self._truths.of(name), self._bodies)
             moments[name] = moment
             for object_id, seen in moment.messages.items():
                 self.ever[name].setdefault(object_id, set()).add(seen)

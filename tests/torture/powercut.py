@@ -47,7 +47,7 @@ from atlas_async.store.file_names import encode_key
 from tests.fakes.rig import SMALL, open_rig
 from tests.torture.bucket_check import Inspector
 from tests.torture.crash_disk import CrashDisk, Marked
-from tests.torture.moments import Bodies, Moment, differences, moment_of_truth
+from tests.torture.moments import Bodies, Moment, Truths, differences, moment_of_truth
 from tests.torture.restless import LARGE, Restless
 from tests.torture.small_steps import small_steps
 
@@ -259,6 +259,7 @@ class PowerCut:
         self._figures = figures
         self._name = name
         self._bodies = Bodies()
+        self._truths = Truths(emulator.control)
         self._restless = Restless(emulator.control, [USER], dice, most=60)
         self._places = 0
 
@@ -293,7 +294,7 @@ class PowerCut:
         settings = replace(self._settings, storage=DirectorySettings(place))
         inner = DirectoryStore(DirectorySettings(place), settings.bucket, clock=SystemClock())
         store: ObjectStore = NotedStore(inner, story.disk)  # type: ignore[assignment]  # it has them all
-        truth = moment_of_truth(self._emulator.control.mailbox_truth(USER), self._bodies)
+        truth = moment_of_truth(self._truths.of(USER), self._bodies)
         with story.disk.on():
             async with Atlas(settings, store=store) as atlas:
                 report = await atlas.backup([USER])
@@ -329,7 +330,7 @@ class PowerCut:
             return
         after = await self._look(inspector, following.moments, found, f"{what}, next run")
         if after is not None:
-            held = moment_of_truth(self._emulator.control.mailbox_truth(USER), self._bodies)
+            held = moment_of_truth(self._truths.of(USER), self._bodies)
             newest = max(after, key=lambda snapshot_id: (after[snapshot_id], snapshot_id))
             for text in differences(following.moments[newest], held)[:3]:
                 self._fail(f"{what}, next run: {text}")

@@ -6,6 +6,10 @@ checkpoint.
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +17,9 @@ import pytest
 
 from tests.fakes import s3_servers
 from tests.fakes.rig import SMALL
+from tests.fakes.yard import alive, children
 from tests.torture.kill import Figures, open_store_named, torture
+from tests.torture.running import ROOT
 
 FEW = replace(SMALL, mailboxes=2, messages=36)
 PATIENCE = 40.0
@@ -59,3 +65,21 @@ def test_killed_runs_over_minio(tmp_path: Path) -> None:
     if s3_servers.minio_path() is None:
         pytest.skip("MinIO not found: not run")
     kill("minio", tmp_path, chapter=0, kills=2)
+
+
+def test_the_driver_ends_what_it_started() -> None:
+    """The long form that is told to end leaves no backup and no server behind."""
+    command = [sys.executable, "-m", "tests.torture", "kill", "--kills", "1", "--store", "rclone"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as driver:
+        try:
+            while driver.poll() is None and len(started := children(driver.pid)) < 2:
+                time.sleep(0.02)
+            driver.send_signal(signal.SIGTERM)
+            _, said = driver.communicate(timeout=PATIENCE)
+        finally:
+            driver.kill()
+    assert said.rstrip().endswith("KeyboardInterrupt: SIGTERM")
+    assert len(started) == 2
+    assert not [pid for pid in started if alive(pid)]
