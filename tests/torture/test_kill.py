@@ -21,7 +21,7 @@ from tests.fakes.yard import alive, children
 from tests.torture.kill import Figures, open_store_named, torture
 from tests.torture.running import ROOT
 
-FEW = replace(SMALL, mailboxes=2, messages=36)
+FEW = replace(SMALL, mailboxes=2, messages=24)
 PATIENCE = 40.0
 
 
@@ -48,7 +48,7 @@ def kill(store: str, place: Path, *, chapter: int, kills: int) -> Figures:
 @pytest.mark.parametrize("chapter", [0, 1])
 def test_killed_runs_over_a_directory(tmp_path: Path, chapter: int) -> None:
     """Snapshots stay exact, the key stays, and no settled message is asked for again."""
-    figures = kill("directory", tmp_path, chapter=chapter, kills=4)
+    figures = kill("directory", tmp_path, chapter=chapter, kills=3)
     assert figures.settled_again == 0
     assert figures.stored_again == 0
 
@@ -64,7 +64,7 @@ def test_killed_runs_over_minio(tmp_path: Path) -> None:
     """The same over an S3 server that has them."""
     if s3_servers.minio_path() is None:
         pytest.skip("MinIO not found: not run")
-    kill("minio", tmp_path, chapter=0, kills=2)
+    kill("minio", tmp_path, chapter=0, kills=1)
 
 
 def test_the_driver_ends_what_it_started() -> None:
