@@ -203,10 +203,10 @@ async def test_s07_thirty_days_and_each_of_them_whole() -> None:
     async with open_case(replace(SMALL, messages=25, folders=3)) as case:
         days = []
         for day in range(1, 31):
-            case.mutate(op="bulk-create", folder="inbox", count=2, subject=f"day {day}")
             if day > 1:
                 case.mutate(op="bulk-delete", folder="inbox", count=1, skip=2, hard=True)
                 case.mutate(op="bulk-read", folder="inbox", count=3)
+            case.mutate(op="bulk-create", folder="inbox", count=2, subject=f"day {day}")
             result = await case.back_up_user()
             assert result.outcome is Outcome.COMPLETE
             days.append((result.snapshot_id, case.truth()))

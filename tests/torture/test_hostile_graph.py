@@ -253,10 +253,10 @@ async def _refuses_to_go_on(tenant: GraphTenant, call: str) -> None:
 
 async def test_links_of_this_machine_stay_with_the_configured_port(elsewhere: Elsewhere) -> None:
     """A link to another port of the loopback is moved to the configured one, never followed."""
-    body: dict[str, Any] = {"value": [{"id": "X"}]}
     asked: list[str] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
+        body: dict[str, Any] = {"value": [{"id": f"X{len(asked)}"}]}
         asked.append(request.raw_path)
         last = len(asked) > 1
         link = {} if last else {"@odata.nextLink": f"http://localhost:{elsewhere.port}/v1.0/next"}

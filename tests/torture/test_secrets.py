@@ -485,12 +485,16 @@ def everything() -> Iterator[Everything]:
     """Turn all loggers up to DEBUG, as a program that uses the SDK may."""
     handler = Everything()
     root = logging.getLogger()
-    level = root.level
+    # The package's own is set by every command that ran in this process.
+    loggers = [root, logging.getLogger("atlas_async")]
+    levels = [logger.level for logger in loggers]
     root.addHandler(handler)
-    root.setLevel(logging.DEBUG)
+    for logger in loggers:
+        logger.setLevel(logging.DEBUG)
     yield handler
     root.removeHandler(handler)
-    root.setLevel(level)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 async def test_libraries_that_are_turned_up_show_no_secret(
