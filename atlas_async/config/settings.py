@@ -113,7 +113,8 @@ class Limits:
         window_seconds: Length of that window.
         uploads: PUTs in flight at once, over all mailboxes.
         byte_budget: Bytes of mail held in memory at once, over all mailboxes.
-        retries: Further tries of a Graph or store request that failed in a passing way.
+        retries: Further tries of a Graph or store request that failed in a passing way. Where a
+            fifth of all requests fails, one in 50 million fails eleven times in a row.
         patience: Longest total time in seconds one request may spend being throttled or retried.
         lock_wait: Seconds a mailbox waits for another run that holds it and is alive.
     """
@@ -126,7 +127,7 @@ class Limits:
     window_seconds: float = 600.0
     uploads: int = 192
     byte_budget: int = 256 * MIB
-    retries: int = 6
+    retries: int = 10
     patience: float = 1_800.0
     lock_wait: float = 0.0
 

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from atlas_async.config.settings import Limits
 
 FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 60.0
+LONGEST_PAUSE: Final = 10.0
 """Bounds in seconds of the exponential back-off, before jitter."""
+LONGEST_REST: Final = 60.0
+"""Upper bound in seconds of what a throttled scope adds to the rest that Graph asks for."""
 TOKEN_TRIES: Final = 6
 """Fresh tokens tried for one request: a burst of 401 in the middle of a run has taken several."""
 REPEATS: Final = 2
@@ -75,7 +77,7 @@ class Persistence:
             Remedy.NEW_TOKEN: TOKEN_TRIES,
         }
         self._patience = limits.patience
-        self._longest_rest = min(LONGEST_PAUSE, limits.window_seconds * LONGEST_THROTTLE_SHARE)
+        self._longest_rest = min(LONGEST_REST, limits.window_seconds * LONGEST_THROTTLE_SHARE)
         self._give_up_at: float | None = None
         self._failures = 0
         self._throttles = 0

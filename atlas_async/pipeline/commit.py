@@ -38,6 +38,7 @@ class Commit:
         interrupted: The run was asked to stop.
         whole: Every folder of the mailbox was read to its end.
         resumed: The run went on from a checkpoint, which is in the head.
+        headless: There was no head that could be read; the base was found without it.
         now: The moment of the commit.
         at_once: Bounds the commits at once, over all mailboxes: each holds rows in memory.
     """
@@ -50,6 +51,7 @@ class Commit:
         interrupted: bool,
         whole: bool,
         resumed: bool,
+        headless: bool,
         now: datetime,
         at_once: anyio.Semaphore,
     ) -> None:
@@ -58,6 +60,7 @@ class Commit:
         self._interrupted = interrupted
         self._whole = whole and not interrupted
         self._resumed = resumed
+        self._headless = headless
         self._now = now
         self._at_once = at_once
 
@@ -106,14 +109,19 @@ class Commit:
         return not same_entries(before, journal.ledger.entries)
 
     async def _refresh_head(self, base: Snapshot) -> None:
-        """Keep new delta links of a run that changed nothing, when the old ones are of no use."""
+        """Keep new delta links of a run that changed nothing, when the old ones are of no use.
+
+        A head that was missing or damaged is written anew as well: without it every run lists the
+        manifests, and ``verify`` reports the damage for ever.
+        """
         if not self._whole:
             return
         journal = self._journal
         restarted = journal.restarted & journal.cursors.keys()
         renewed = any(journal.cursors[folder].link for folder in restarted)
         relisted = base.folders_listed_at != self._tree.listed_at
-        if renewed or relisted or self._resumed or self._is_old(base):
+        lost = self._resumed or self._headless
+        if renewed or relisted or lost or self._is_old(base):
             current = replace(
                 base,
                 cursors=dict(journal.cursors),

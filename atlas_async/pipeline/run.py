@@ -326,6 +326,7 @@ class MailboxBackup:
             interrupted=self._around.stop.requested,
             whole=error is None and self._reads_all(journal, tree),
             resumed=self._checkpoint is not None,
+            headless=self._found is None,
             now=self._clock.now(),
             at_once=self._around.commits,
         )

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 FIRST_SECONDS = 0.5
 """Upper bound of the first wait; each next one doubles it."""
-LONGEST_SECONDS = 30.0
+LONGEST_SECONDS = 10.0
 """Upper bound of any wait that the store did not ask for."""
 
 

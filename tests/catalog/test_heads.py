@@ -141,6 +141,31 @@ async def test_a_run_goes_on_whatever_became_of_the_head(state: str) -> None:
             assert report.mailboxes[0].stored == 1
 
 
+@pytest.mark.parametrize("state", ["damaged", "missing", "foreign"])
+async def test_a_run_without_changes_mends_the_head(state: str) -> None:
+    """It commits nothing, and afterwards verify finds nothing and a quiet run costs one request."""
+    options = CorpusOptions.plain(mailboxes=1, messages=12, body_bytes=200)
+    store = existing_store()
+    async with (
+        Emulator(Corpus(options), tls=True) as emulator,
+        Atlas(tenant_settings(emulator), store=store) as atlas,
+    ):
+        await atlas.backup([USER])
+        whole = store.bucket.objects[head_key(USER)].body
+        (kept,) = await atlas.list_snapshots(USER)
+        await spoil_head(store, state, whole)
+        mended = await atlas.backup([USER])
+        assert mended.mailboxes[0].outcome is Outcome.UNCHANGED
+        assert mended.exit_code == 0
+        assert (await atlas.list_snapshots(USER)) == [kept]
+        assert (await atlas.verify()).exit_code == 0
+        before = store.bucket.objects[head_key(USER)].body
+        quiet = await atlas.backup([USER])
+        assert quiet.mailboxes[0].outcome is Outcome.UNCHANGED
+        assert not any("head" in notice for notice in quiet.mailboxes[0].notices)
+        assert store.bucket.objects[head_key(USER)].body == before
+
+
 async def spoil_head(store: object, state: str, older: bytes) -> None:
     """Do to the first user's head what ``state`` says."""
     from atlas_async.store.memory import MemoryStore

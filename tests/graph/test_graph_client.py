@@ -38,6 +38,7 @@ from tests.fakes.graph_server import (
 
 PATH = "/users/u-1/messages/m"
 FINE = reply({"id": "m"})
+TRIES = 1 + Limits().retries
 
 
 async def test_every_request_says_who_asks_and_for_what_ids() -> None:
@@ -92,17 +93,17 @@ async def test_each_try_has_its_own_request_id() -> None:
 @pytest.mark.parametrize(
     ("answer", "kind", "tries"),
     [
-        (reply(None, 500), GraphTransient, 7),
-        (dropped, GraphTransient, 7),
-        (cut_short(b"{", 500), GraphTransient, 7),
-        (reply(b"{"), GraphProtocolError, 7),
-        (reply([1]), GraphProtocolError, 7),
+        (reply(None, 500), GraphTransient, TRIES),
+        (dropped, GraphTransient, TRIES),
+        (cut_short(b"{", 500), GraphTransient, TRIES),
+        (reply(b"{"), GraphProtocolError, TRIES),
+        (reply([1]), GraphProtocolError, TRIES),
         (reply(None, 404), GraphNotFound, 3),
         (fault(404, "ErrorItemNotFound"), GraphNotFound, 1),
         (fault(500, "ErrorCorruptData"), GraphItemError, 1),
         (fault(400, "invalidRequest"), GraphError, 3),
         (fault(403, "ErrorAccessDenied"), ConsentError, 1),
-        (reply(None, 302, {"Location": "/v1.0/other"}), GraphProtocolError, 7),
+        (reply(None, 302, {"Location": "/v1.0/other"}), GraphProtocolError, TRIES),
     ],
 )
 async def test_failures_end_as_their_error(
