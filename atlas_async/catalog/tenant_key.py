@@ -18,7 +18,7 @@ from atlas_async.clock import Clock
 from atlas_async.config.secret import Secret
 from atlas_async.crypto.envelope import Sealer
 from atlas_async.crypto.keyring import new_dek, unwrap_dek, wrap_dek
-from atlas_async.errors import KeyMaterialError, ObjectExists, ObjectNotFound
+from atlas_async.errors import KeyMaterialError, ObjectExists, ObjectNotFound, ObjectTooLarge
 from atlas_async.store.base import ObjectStore
 
 SETTLE_SECONDS: Final = 2.0
@@ -71,22 +71,26 @@ async def make_tenant_key(
     else:
         if not store.conditional_writes:
             await clock.sleep(SETTLE_SECONDS)
-    stored = await store.get(DEK_KEY)
-    return await _unwrap(stored.body, passphrase, tenant_id)
+    return await _unwrap(await _get_blob(store), passphrase, tenant_id)
 
 
 async def _unwrap(blob: bytes, passphrase: Secret, tenant_id: str) -> Sealer:
-    if len(blob) > MAX_DEK_BYTES:
-        msg = f"the wrapped key _meta/dek.enc is damaged: {len(blob)} bytes"
-        raise KeyMaterialError(msg, hint="restore this object from a copy")
     return Sealer(await to_thread.run_sync(unwrap_dek, blob, passphrase, tenant_id))
 
 
 async def _read_blob(store: ObjectStore) -> bytes | None:
     try:
-        return (await store.get(DEK_KEY)).body
+        return await _get_blob(store)
     except ObjectNotFound:
         return None
+
+
+async def _get_blob(store: ObjectStore) -> bytes:
+    try:
+        return (await store.get(DEK_KEY, most=MAX_DEK_BYTES)).body
+    except ObjectTooLarge:
+        msg = f"the wrapped key _meta/dek.enc is damaged: it has more than {MAX_DEK_BYTES} bytes"
+        raise KeyMaterialError(msg, hint="restore this object from a copy") from None
 
 
 async def _holds_data(store: ObjectStore) -> bool:

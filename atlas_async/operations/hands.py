@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Protocol
 
-from atlas_async.errors import AtlasError, GraphNotFound, NoMailbox, UsageError
+from atlas_async.errors import (
+    AtlasError,
+    GraphNotFound,
+    NoMailbox,
+    UsageError,
+    discreet_traceback,
+)
 from atlas_async.model.events import MailboxNotice
 from atlas_async.model.report import MailboxResult, Outcome
 from atlas_async.model.source import Principal
@@ -92,15 +98,27 @@ class OwnHands:
         except AtlasError as error:
             return unreachable(mailbox_id, error)
         except Exception as error:
-            logger.exception("internal error in mailbox %s", mailbox_id)
+            # Not as exception information: a handler of the embedding program would write out the
+            # error's text, which may quote mail (I7).
+            told = discreet_traceback(error)
+            logger.error("internal error in mailbox %s\n%s", mailbox_id, told)  # noqa: TRY400
             return MailboxResult(
                 mailbox_id=mailbox_id,
                 outcome=Outcome.FAILED,
-                error=f"internal error: {type(error).__name__}",
+                error=f"internal error: {', '.join(sorted(set(_kinds(error))))}",
                 hint="run again with --debug and report the traceback",
                 exit_code=1,
             )
         return replace(result, store_requests=counter.requests)
+
+
+def _kinds(error: BaseException) -> Iterator[str]:
+    """Yield the names of an error's type, or of those that task groups have wrapped."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _kinds(inner)
+    else:
+        yield type(error).__name__
 
 
 def unreachable(mailbox_id: str, error: AtlasError) -> MailboxResult:

@@ -45,6 +45,7 @@ from atlas_async.graph import GraphTenant
 from atlas_async.graph.auth import Token, TokenSource
 from atlas_async.model.report import Outcome
 from atlas_async.operations.tenant import Tenant
+from atlas_async.pipeline import settle
 from atlas_async.sdk import Atlas
 from atlas_async.store.memory import MemoryBucket, MemoryStore
 from atlas_async.store.opening import open_store
@@ -310,6 +311,29 @@ def test_a_defect_that_quotes_mail(scene: Scene, how: list[str]) -> None:
     assert b"KeyError" in done.stderr
     scene.watch.search("standard output", done.stdout)
     scene.watch.search("standard error", done.stderr)
+
+
+async def test_a_defect_in_an_embedding_program(
+    everything: Everything, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler of its own, which writes exceptions out, is told types and places, no texts."""
+    whole = settle.Settler._store
+
+    async def broken(self: settle.Settler, resource: Any, *rest: Any) -> Any:
+        if NEEDLE in str(resource["subject"]):
+            raise ValueError(f"cannot use {resource['subject']!r}")
+        return await whole(self, resource, *rest)
+
+    monkeypatch.setattr(settle.Settler, "_store", broken)
+    async with open_rig(replace(SMALL, messages=3)) as rig:
+        rig.mutate(op="create", folder="inbox", subject=NEEDLE)
+        result = await rig.back_up_user()
+    assert (result.exit_code, result.error) == (1, "internal error: ValueError")
+    (told,) = [line for line in everything.lines if "internal error" in line]
+    assert "settle.py" in told
+    watch = Watch(NEEDLE)
+    for line in everything.lines:
+        watch.search("the program's log", line)
 
 
 def test_a_traceback_tells_places_and_types() -> None:
