@@ -97,7 +97,7 @@ class OwnHands:
                 result = await MailboxBackup(mailbox, vault, self._options, self._around).run()
         except AtlasError as error:
             return unreachable(mailbox_id, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- it costs this mailbox alone
             # Not as exception information: a handler of the embedding program would write out the
             # error's text, which may quote mail (I7).
             told = discreet_traceback(error)

@@ -199,7 +199,7 @@ async def test_a_damaged_key_is_told_and_not_replaced(blob: bytes) -> None:
     """Whatever lies in the key's place, it is an error with a hint, and stays there."""
     store = existing_store()
     await plant(store, DEK_KEY, blob)
-    with pytest.raises(KeyMaterialError, match="_meta/dek.enc is damaged") as caught:
+    with pytest.raises(KeyMaterialError, match=r"_meta/dek\.enc is damaged") as caught:
         await made(store)
     assert caught.value.hint
     assert store.bucket.objects[DEK_KEY].body == blob
