@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from heapq import nsmallest
 from pathlib import Path
 
 import anyio
@@ -26,7 +27,7 @@ from atlas_async.errors import (
     StoreMisconfigured,
     StoreTransient,
 )
-from atlas_async.store import durable_files
+from atlas_async.store import bucket_walk, durable_files
 from atlas_async.store.base import list_all
 from atlas_async.store.directory import DirectoryStore
 from atlas_async.store.file_errors import translate
@@ -366,6 +367,40 @@ async def test_a_failed_shared_sync_fails_nobody_wrongly(
         for number in range(10):
             group.start_soon(try_put, number)
     assert len(failed) == 1
+
+
+@pytest.mark.parametrize("delimiter", ["", "/"])
+async def test_a_listing_of_a_large_directory_holds_few_names(
+    store: DirectoryStore, monkeypatch: pytest.MonkeyPatch, delimiter: str
+) -> None:
+    """Whatever a directory holds, a bounded number of its names is kept; none is left out."""
+    monkeypatch.setattr(bucket_walk, "FIRST_NAMES", 4)
+    monkeypatch.setattr(bucket_walk, "MOST_NAMES", 16)
+    kept: list[int] = []
+
+    def spied(most: int, names: Iterator[str]) -> list[str]:
+        found = nsmallest(most, names)
+        kept.append(len(found))
+        return found
+
+    monkeypatch.setattr(bucket_walk, "nsmallest", spied)
+    keys = {f"data/{number * 7919 % 100:02}" for number in range(100)}
+    keys |= {f"data/{number:02}x/deep" for number in range(0, 100, 9)} | {"other/1"}
+    for key in keys:
+        await put(store, key)
+    shown: list[str] = []
+    token: str | None = None
+    while True:
+        page = await store.list_page("data/", delimiter=delimiter, token=token, limit=7)
+        shown += sorted([info.key for info in page.objects] + list(page.prefixes))
+        token = page.token
+        if token is None:
+            break
+    below = sorted(key for key in keys if key.startswith("data/"))
+    folded = sorted({key.removesuffix("deep") for key in below})
+    assert shown == (folded if delimiter else below)
+    assert max(kept) == 16
+    assert len(kept) > 8
 
 
 async def test_a_listing_goes_on_where_it_was_without_reading_again(
