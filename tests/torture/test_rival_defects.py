@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import pytest
@@ -19,9 +21,9 @@ from atlas_async.config.settings import FolderChoice, Limits
 from atlas_async.model.report import Outcome
 from atlas_async.pipeline import journal
 from atlas_async.pipeline.stop import StopSignal
-from atlas_async.store.base import ObjectStore
+from atlas_async.store.base import ObjectReader, ObjectStore
 from atlas_async.store.faulty import Failure, Fault, FaultyStore
-from atlas_async.store.intercepted import Op, Request
+from atlas_async.store.intercepted import InterceptedStore, Op, Request
 from atlas_async.store.memory import MemoryBucket, MemoryStore
 from atlas_async.store.retrying import RetryingStore, RetryPolicy
 from tests.fakes.clock import FakeClock
@@ -35,19 +37,37 @@ from tests.torture.cases import (
     telling,
 )
 
+T = TypeVar("T")
+
 PAGES_OF_FIVE = replace(Limits(), page_size=5)
+
+
+class _Together:
+    """Holds the first put of the key back until there is a second."""
+
+    def __init__(self) -> None:
+        self.keys_put: list[Request] = []
+        self._two = anyio.Event()
+
+    async def run(self, request: Request, call: Callable[[], Awaitable[T]]) -> T:
+        if request.op is Op.PUT and request.key == DEK_KEY:
+            self.keys_put.append(request)
+            if len(self.keys_put) > 1:
+                self._two.set()
+            await self._two.wait()
+        return await call()
+
+    def stream(
+        self, _: Request, enter: Callable[[], AbstractAsyncContextManager[ObjectReader]]
+    ) -> AbstractAsyncContextManager[ObjectReader]:
+        return enter()
 
 
 async def test_d01_first_runs_at_once_make_one_key() -> None:
     """Two first runs of an empty tenant, eight mailboxes at once: one key, all readable (I8)."""
-    keys_put: list[Request] = []
-
-    def tell(request: Request) -> None:
-        if request.op is Op.PUT and request.key == DEK_KEY:
-            keys_put.append(request)
-
+    both = _Together()
     options = replace(PLAIN, mailboxes=8, messages=6)
-    async with open_case(options, wrap=lambda store: telling(store, tell)) as case:
+    async with open_case(options, wrap=lambda store: InterceptedStore(store, both)) as case:
         codes = []
 
         async def first_run(numbers: range) -> None:
@@ -59,8 +79,8 @@ async def test_d01_first_runs_at_once_make_one_key() -> None:
             group.start_soon(first_run, range(4))
             group.start_soon(first_run, range(4, 8))
         assert codes == [0, 0]
-        assert len(keys_put) == 2  # both tried, and the condition let one of them through
-        assert all(request.if_absent for request in keys_put)
+        # Both tried, and the condition let one of them through.
+        assert [request.if_absent for request in both.keys_put] == [True, True]
         async with case.engine() as atlas:
             assert (await atlas.verify()).exit_code == 0
         for number in range(8):
