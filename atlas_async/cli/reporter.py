@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -80,7 +80,7 @@ class LiveReporter:
     async def follow(self, events: AsyncIterator[Event]) -> None:
         """Show the dashboard until the events end or this is cancelled; leaves a tidy screen."""
         live = Live(console=self._terminal.err, auto_refresh=False, transient=True)
-        await to_thread.run_sync(live.start)
+        await self._draw(live.start)
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._redraw, live)
@@ -88,7 +88,7 @@ class LiveReporter:
                 tasks.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True):
-                await to_thread.run_sync(live.stop)
+                await self._draw(live.stop)
 
     async def stopping(self) -> None:
         """Say that the run was asked to stop."""
@@ -117,8 +117,12 @@ class LiveReporter:
     async def _redraw(self, live: Live) -> None:
         while True:
             view = render(self._state, self._clock.monotonic(), self._terminal.err.width)
-            await to_thread.run_sync(partial(live.update, view, refresh=True))
+            if not await self._draw(partial(live.update, view, refresh=True)):
+                return
             await self._clock.sleep(REFRESH_SECONDS)
+
+    async def _draw(self, drawing: Callable[[], None]) -> bool:
+        return await to_thread.run_sync(self._terminal.draw, drawing)
 
 
 def reporter_for(terminal: Terminal, clock: Clock) -> Reporter:

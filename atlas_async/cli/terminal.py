@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from collections.abc import Callable
 from typing import Final, TextIO
 
 from rich.console import Console, RenderableType
@@ -85,6 +86,17 @@ class Terminal:
             stream.flush()
         except OSError:
             self._broken = True
+
+    def draw(self, drawing: Callable[[], None]) -> bool:
+        """Draw on standard error, and tell whether anybody is still there to see it.
+
+        A terminal that was closed under a program which ignores SIGHUP ends the picture alone.
+        """
+        try:
+            drawing()
+        except OSError:
+            self._broken = True
+        return not self._broken
 
 
 class _Console(Console):

@@ -233,6 +233,26 @@ def pieces(stream: IO[bytes]) -> Iterator[bytes]:
         yield piece
 
 
+def test_a_terminal_that_goes_away(console: Console, office: Office) -> None:
+    """A backup that ignores SIGHUP is made although nobody sees it any more."""
+    console.assert_completes()
+    before = len(console.snapshots())
+    office.mutate(op="bulk-create", folder="inbox", count=1500)
+    ours, theirs = pty.openpty()
+    ignoring = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *command("backup")]
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    with subprocess.Popen(
+        ignoring, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    ) as process:
+        os.close(theirs)
+        assert os.read(ours, 1)
+        os.close(ours)
+        assert process.wait() == 1
+    made = console.snapshots()[before:]
+    assert [snapshot["complete"] for snapshot in made] == [True]
+    console.assert_completes()
+
+
 COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[0-9;]*m")
 
 

@@ -601,6 +601,7 @@ def main(arguments: list[str]) -> int:
             place.mkdir()
             with open_store_named(name, place) as store:
                 for chapter, kills in _chapters(share, chosen.chapter):
+                    known = len(figures.failures)
                     torture(
                         seed=chosen.seed,
                         chapter=chapter,
@@ -615,8 +616,8 @@ def main(arguments: list[str]) -> int:
                         f"{name}, chapter {chapter}: {figures.killed} kills, "
                         f"{len(figures.failures)} failures"
                     )
-    for text in figures.failures:
-        _say(text)
+                    for text in figures.failures[known:]:
+                        _say(text)
     _say(f"kill, seed {chosen.seed}")
     _say(figures.table())
     return 1 if figures.failures else 0

@@ -20,7 +20,7 @@ import termios
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -191,7 +191,8 @@ def main() -> None:
     ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     if orders.terminal:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    _set(orders, os.getpid)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the driver may run under nohup
+    _set(replace(orders, trap=NO_TRAP) if orders.trap.worker else orders, os.getpid)
     start = (
         "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
         "from tests.torture.trapped import work; work()"
