@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from atlas_async.emulator import CorpusOptions
 from tests.fakes import s3_servers
 from tests.fakes.rig import SMALL
 from tests.fakes.yard import alive, children
@@ -22,10 +23,14 @@ from tests.torture.kill import Figures, open_store_named, torture
 from tests.torture.running import ROOT
 
 FEW = replace(SMALL, mailboxes=2, messages=24)
+MANY = replace(SMALL, mailboxes=1, messages=120)
+"""Twice as many as may be in flight: without checkpoints a kill would cost more than that."""
 PATIENCE = 40.0
 
 
-def kill(store: str, place: Path, *, chapter: int, kills: int) -> Figures:
+def kill(
+    store: str, place: Path, *, chapter: int, kills: int, options: CorpusOptions = FEW
+) -> Figures:
     """Kill runs over a fresh tenant and return the figures; the checks are in there."""
     figures = Figures()
     with open_store_named(store, place) as opened:
@@ -36,7 +41,7 @@ def kill(store: str, place: Path, *, chapter: int, kills: int) -> Figures:
             store=opened,
             place=place,
             figures=figures,
-            options=FEW,
+            options=options,
             patience=PATIENCE,
         )
     assert not figures.failures, "\n".join(figures.failures)
@@ -45,10 +50,10 @@ def kill(store: str, place: Path, *, chapter: int, kills: int) -> Figures:
     return figures
 
 
-@pytest.mark.parametrize("chapter", [0, 1])
-def test_killed_runs_over_a_directory(tmp_path: Path, chapter: int) -> None:
+@pytest.mark.parametrize(("chapter", "options"), [(0, FEW), (3, MANY)], ids=["few", "many"])
+def test_killed_runs_over_a_directory(tmp_path: Path, chapter: int, options: CorpusOptions) -> None:
     """Snapshots stay exact, the key stays, and no settled message is asked for again."""
-    figures = kill("directory", tmp_path, chapter=chapter, kills=3)
+    figures = kill("directory", tmp_path, chapter=chapter, kills=3, options=options)
     assert figures.settled_again == 0
     assert figures.stored_again == 0
 
