@@ -16,6 +16,8 @@ CATALOG_PREFIX: Final = "catalog/"
 
 LAST_LEASE: Final = (1 << 63) - 1
 """Leases are named by how far they are from this number, so the newest is listed first."""
+MOST_LEASES: Final = 1 << 48
+"""More than runs can be. A number above it was planted, to leave no room for the next."""
 
 MAX_MAILBOX_ID: Final = 320
 """Longest mail address: 64 + 1 + 255 characters (RFC 5321, section 4.5.3.1)."""
@@ -104,8 +106,11 @@ def lease_key(mailbox_id: str, number: int) -> str:
 
 
 def lease_number(key: str) -> int:
-    """Return the number of a lease by its key; 0 for a key of another form."""
+    """Return the number of a lease by its key; 0 for a key that no run has made."""
+    name = key[key.rindex("/") + 1 :]
     try:
-        return LAST_LEASE - int(key[key.rindex("/") + 1 :], 16)
+        number = LAST_LEASE - int(name, 16)
     except ValueError:
         return 0
+    is_ours = 0 < number <= MOST_LEASES and name == f"{LAST_LEASE - number:016x}"
+    return number if is_ours else 0

@@ -46,6 +46,8 @@ STALE_SECONDS: Final = 45.0
 """A lease without a beat for so long has nobody any more: four beats in a row are missing."""
 
 POLL_SECONDS: Final = 1.0
+LOOKED_AT: Final = 10
+"""Keys per page of the listing: the newest lease is the first of them, and few are left over."""
 RELEASE_SECONDS: Final = 10.0
 """How long a run that ends may take to give its lease back; then it is left to grow stale."""
 
@@ -282,13 +284,20 @@ class Lease:
 
     async def _newest(self) -> _Found | None:
         """Return the lease of the highest number, or None when there is none."""
-        page = await self._store.list_page(lease_prefix(self._mailbox_id), limit=1)
-        for info in page.objects:
-            try:
-                return await self._read(lease_number(info.key))
-            except ObjectNotFound:
+        token: str | None = None
+        while True:
+            page = await self._store.list_page(
+                lease_prefix(self._mailbox_id), token=token, limit=LOOKED_AT
+            )
+            # Whatever else lies there is nobody's lease, and must not hide one.
+            for number in filter(None, (lease_number(info.key) for info in page.objects)):
+                try:
+                    return await self._read(number)
+                except ObjectNotFound:
+                    return None
+            token = page.token
+            if token is None:
                 return None
-        return None
 
     async def _read(self, number: int) -> _Found:
         """Read a lease. One that cannot be opened has an unknown holder, whom only time judges.

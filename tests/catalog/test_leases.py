@@ -20,6 +20,7 @@ from atlas_async.errors import LockedError, ObjectExists, StoreAuthError, StoreT
 from atlas_async.store.base import SpooledBody
 from atlas_async.store.memory import MemoryBucket, MemoryStore
 from tests.fakes.clock import FakeClock
+from tests.fakes.vaults import plant
 
 ANN = "ann@contoso.com"
 
@@ -368,3 +369,27 @@ async def test_failing_beat_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> N
             while bucket.objects[lease_key(ANN, 1)].body == before:
                 await anyio.sleep(0.005)
     assert store.failures == 0
+
+
+PLANTED = ["!note", "0", "0000000000000000", "7FFFFFFFFFFFFFFE", "7fff_ffff_ffff_ffff", "-1"]
+
+
+@pytest.mark.parametrize("name", PLANTED)
+async def test_what_else_lies_among_the_leases_hides_none(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stray or planted object neither keeps a run out nor lets a second one in."""
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
+    bucket = MemoryBucket(exists=True)
+    store = MemoryStore(bucket)
+    for copy in range(25):
+        await plant(store, f"{lease_prefix(ANN)}{name}{'x' * copy}", b"planted")
+    with anyio.fail_after(5):
+        first, second, third = (lease_on(bucket) for _ in range(3))
+        async with kept(first):
+            await first.take()
+            with pytest.raises(LockedError):
+                await second.take()
+        async with kept(third):
+            await third.take()
+            assert (first.number, third.number) == (1, 1)
