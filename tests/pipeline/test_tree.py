@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlas_async.catalog.snapshot import Snapshot
+from atlas_async.clock import iso_millis
 from atlas_async.config.settings import FolderChoice
 from atlas_async.errors import UsageError
 from atlas_async.model.source import Folder, FolderChanges
-from atlas_async.pipeline.tree import choose, same_tree, with_changes
+from atlas_async.pipeline.tree import _is_fresh, choose, same_tree, with_changes
+from tests.fakes.clock import FakeClock
 
 
 @st.composite
@@ -123,3 +127,21 @@ def test_unknown_folder_name_is_refused() -> None:
     """A folder that does not exist is a usage error that names it."""
     with pytest.raises(UsageError, match="no folder named 'Nope'"):
         choose((), FolderChoice(only=("Nope",)), "root", None, "")
+
+
+@pytest.mark.parametrize(
+    ("days", "fresh"), [(-1, True), (-6.9, True), (-7.1, False), (6.9, True), (30, False)]
+)
+def test_a_listing_is_of_use_for_a_week(days: float, fresh: bool) -> None:
+    """One of long ago is made anew, and so is one of the future: a clock was wrong then."""
+    clock = FakeClock()
+    listed_at = iso_millis(clock.now() + timedelta(days=days))
+    base = Snapshot(
+        snapshot_id="s",
+        mailbox_id="ann@contoso.com",
+        created_at=listed_at,
+        started_at=listed_at,
+        complete=True,
+        folders_listed_at=listed_at,
+    )
+    assert _is_fresh(base, FolderChoice(), clock) == fresh
