@@ -9,16 +9,16 @@ memory of the two processes, not a file, an argument or an environment.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import pickle
 import socket
 import struct
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any, Final, Self
 
 import anyio
-from anyio.abc import UNIXSocketStream
-from anyio.streams.buffered import BufferedByteReceiveStream
 
 from atlas_async.config.secret import Secret
 from atlas_async.crypto.envelope import Sealer
@@ -27,7 +27,6 @@ from atlas_async.shards.orders import Order, Told
 LENGTH: Final = struct.Struct(">Q")
 SAFE_MODULES: Final = frozenset({"atlas_async", "pathlib"})
 """Top-level modules whose classes a frame may name."""
-_ENDINGS: Final = (anyio.EndOfStream, anyio.IncompleteRead, anyio.BrokenResourceError)
 
 
 class FrameError(Exception):
@@ -78,17 +77,25 @@ def unpack(body: bytes) -> object:
 
 
 class Channel:
-    """One end of a socket pair. Use it as an async context manager, in the task that reads."""
+    """One end of a socket pair. Use it as an async context manager, in the task that reads.
 
-    def __init__(self, stream: UNIXSocketStream) -> None:
-        self._stream = stream
-        self._buffered = BufferedByteReceiveStream(stream)
+    Over asyncio's streams: anyio's stream of a Unix socket waits by ``add_reader`` with a future,
+    which uvloop may complete twice, and whose closing beside a cancelled read fails
+    (github.com/agronholm/anyio/issues/1267).
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
         self._sending = anyio.Lock()
 
     @classmethod
     async def over(cls, end: socket.socket) -> Self:
         """Return the channel over one end of a pair; it owns the socket from now on."""
-        return cls(await UNIXSocketStream.from_socket(end))
+        reader, writer = await asyncio.open_unix_connection(sock=end)
+        # What was sent is with the system once ``drain`` returns: closing loses nothing.
+        writer.transport.set_write_buffer_limits(high=0)
+        return cls(reader, writer)
 
     async def __aenter__(self) -> Self:
         """Return itself."""
@@ -96,8 +103,9 @@ class Channel:
 
     async def __aexit__(self, *_: object) -> None:
         """Close this end, which the other one sees as the end of the stream."""
-        with anyio.CancelScope(shield=True):
-            await self._stream.aclose()
+        self._writer.transport.abort()
+        with anyio.CancelScope(shield=True), suppress(OSError):
+            await self._writer.wait_closed()
 
     async def send(self, value: Order | Told) -> None:
         """Send one value, whole; others wait.
@@ -108,7 +116,11 @@ class Channel:
             BrokenResourceError: The other side is gone.
         """
         async with self._sending:
-            await self._stream.send(pack(value))
+            try:
+                self._writer.write(pack(value))
+                await self._writer.drain()
+            except OSError as error:
+                raise anyio.BrokenResourceError from error
 
     async def receive(self) -> object:
         """Return the next value, or None when the other side is gone.
@@ -117,10 +129,9 @@ class Channel:
             FrameError: What came is not one of our frames.
         """
         try:
-            head = await self._buffered.receive_exactly(LENGTH.size)
-            (length,) = LENGTH.unpack(head)
-            return unpack(await self._buffered.receive_exactly(length))
-        except _ENDINGS:
+            (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
+            return unpack(await self._reader.readexactly(length))
+        except (asyncio.IncompleteReadError, OSError):
             return None
 
     async def __aiter__(self) -> AsyncIterator[object]:

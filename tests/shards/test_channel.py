@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
 import pickle
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
+import uvloop
 
 from atlas_async.config.secret import Secret
 from atlas_async.config.settings import (
@@ -132,3 +135,32 @@ async def test_an_end_within_a_frame_is_an_end() -> None:
     async with await Channel.over(ours) as sender:
         with pytest.raises(anyio.BrokenResourceError):
             await sender.send(Settle())
+
+
+@pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_a_frame_that_arrives_as_reading_is_cancelled(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """It is no error of the loop: a stop that meets news leaves no traceback."""
+    told: list[str] = []
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: told.append(context["message"]))
+        for _ in range(20):
+            ours, theirs = socket.socketpair()
+            with ours:
+                async with (
+                    await Channel.over(theirs) as channel,
+                    anyio.create_task_group() as tasks,
+                ):
+                    tasks.start_soon(channel.receive)
+                    await anyio.sleep(0.001)
+                    ours.sendall(pack(Settle()))
+                    tasks.cancel_scope.cancel()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run())
+    assert told == []
