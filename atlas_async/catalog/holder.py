@@ -47,7 +47,7 @@ class Holder:
             host=socket.gethostname()[:_MOST_NAME],
             pid=pid,
             machine=_machine(),
-            started=_started(pid),
+            started=_started(pid) or "",
         )
 
     @classmethod
@@ -72,7 +72,10 @@ class Holder:
         """
         if not self.machine or not self.started or self.machine != _machine():
             return False
-        return _started(self.pid) != self.started
+        if not _exists(self.pid):
+            return True
+        started = _started(self.pid)
+        return started is not None and started != self.started
 
     def __str__(self) -> str:
         """Return what a person can look for."""
@@ -87,12 +90,23 @@ def _machine() -> str:
         return ""
 
 
-def _started(pid: int) -> str:
-    """Return when a process started; empty when there is none, or it has ended."""
+def _exists(pid: int) -> bool:
+    """Tell whether there is such a process. ``/proc`` may hide those of other users; this not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _started(pid: int) -> str | None:
+    """Return when a process started; empty when it has ended, None when the system hides it."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return ""
+        return None
     # The name in parentheses may hold anything; what follows it starts with the state.
     fields = stat.rpartition(")")[2].split()
     return "" if fields[0] in {"Z", "X"} else fields[19]

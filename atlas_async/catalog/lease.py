@@ -101,11 +101,14 @@ class Lease:
         self._notice = notice
         self._give_up = give_up
         self._taking = anyio.Lock()
+        self._checking = anyio.Lock()
         self._took = anyio.Event()
         self._refused: LockedError | None = None
         self._holder: Holder | None = None
         self._older: list[int] = []
         self._beats = 0
+        self._seen_at = 0.0
+        self._forced = False
         self._confirm: Callable[[], Awaitable[bool]] = _not_begun
         self.held = False
         self.number = 0
@@ -165,20 +168,45 @@ class Lease:
             StoreError: The store failed.
         """
         await self.take()
-        number = self.number
-        try:
-            found = await self._read(number)
-        except ObjectNotFound:
-            found = None
+        async with self._checking:
+            try:
+                found = await self._read(self.number)
+            except ObjectNotFound:
+                found = None
+            is_ours = found is not None and found.holder == self._holder
+            if not is_ours or (self._is_silent() and not await self._renew()):
+                raise self._lose()
+
+    def _is_silent(self) -> bool:
+        """Tell whether others may soon, or do already, take this run for dead."""
+        # Others must have seen nothing for ``STALE_SECONDS``; a beat that is under way may last
+        # as long as one more.
+        return anyio.current_time() - self._seen_at >= STALE_SECONDS - 2 * BEAT_SECONDS
+
+    async def _renew(self) -> bool:
+        """Take the next number; return False when somebody has it, or has had it.
+
+        After a silence it proves nothing that the lease reads as this run's: a beat that was long
+        under way may have been written over the mark of whoever took it over.
+        """
+        found = await self._newest()
         if found is None or found.holder != self._holder:
-            self._refused = LockedError(
-                "this run's lease is gone: another run has taken the mailbox over, or somebody has"
-                " deleted from the bucket, while this run was under way",
-                where=self._mailbox_id,
-                hint="nothing was committed over it; run again",
-            )
-            self.held, self._holder = False, None
-            raise self._refused
+            return False
+        if not await self._claim(found.number + 1):
+            self.number = found.number
+            return False
+        self._older.append(found.number)
+        return True
+
+    def _lose(self) -> LockedError:
+        self._refused = LockedError(
+            "this run's lease is gone: another run has taken the mailbox over, or somebody has"
+            " deleted from the bucket, while this run was under way",
+            where=self._mailbox_id,
+            hint="nothing was committed over it; run again",
+        )
+        self.held, self._holder = False, None
+        return self._refused
 
     async def keep(self) -> None:
         """Write the lease anew again and again once it is taken, until cancelled.
@@ -193,12 +221,32 @@ class Lease:
             if not self.held:
                 continue  # it was given back, or is being asked for again
             try:
-                await self.check()
-                self._beats += 1
+                await self._beat()
+            except (StoreError, TimeoutError) as error:
+                # The next one may pass. If none does, the next look at the lease renews it.
+                told = str(error) or "no answer in time"
+                logger.warning("a beat of the lease of %s failed: %s", self._mailbox_id, told)
+
+    async def _beat(self) -> None:
+        """Show that the run lives.
+
+        Raises:
+            LockedError: Somebody has taken the lease over.
+            StoreError: The store failed.
+            TimeoutError: The beat took too long: written late it would be worse than none.
+        """
+        await self.check()
+        async with self._checking:
+            if not self.held:
+                return
+            began = anyio.current_time()
+            self._beats += 1
+            with anyio.fail_after(BEAT_SECONDS):
                 await self._write(self.number, self._holder)
-            except StoreError as error:
-                # The next one may pass. If none does, the commit will tell.
-                logger.warning("a beat of the lease of %s failed: %s", self._mailbox_id, error)
+            # Whoever took the lease over between the look and the beat has the next number.
+            if await self._store.head(lease_key(self._mailbox_id, self.number + 1)) is not None:
+                raise self._lose()
+            self._seen_at = began
 
     async def give_back(self) -> None:
         """Let go of the lease, if it was taken; best effort, as it may also grow stale.
@@ -212,6 +260,9 @@ class Lease:
             return
         numbers = [self.number, *reversed(self._older)]
         self._holder, self._older, self.held = None, [], False
+        if self._forced:
+            # Who lost the lease may not know it yet: the number says so for as long as it is there.
+            await self._write(numbers.pop(0), None)
         for number in numbers:
             if not await self._delete(number):
                 # No permission to delete: say that it is free, unless the head says so already.
@@ -239,15 +290,15 @@ class Lease:
             if found is None:
                 if await self._claim((self.before or 0) + 1):
                     return
+            elif found.holder is None or await self._is_over(found, watch):
+                if await self._claim(found.number + 1):
+                    self._older.append(found.number)
+                    if found.holder is not None:
+                        self._forced = watch.stale
+                        await self._write(found.number, None)
+                    return
                 continue
-            if found.holder is not None and not await self._is_over(found, watch):
-                await self._clock.sleep(POLL_SECONDS)
-                continue
-            if await self._claim(found.number + 1):
-                self._older.append(found.number)
-                if found.holder is not None:
-                    await self._write(found.number, None)
-                return
+            await self._clock.sleep(POLL_SECONDS)
 
     async def _is_over(self, found: _Found, watch: _Watch) -> bool:
         """Tell whether the lease's run is gone. Raises ``LockedError`` when it is not, for good."""
@@ -269,10 +320,12 @@ class Lease:
     async def _claim(self, number: int) -> bool:
         """Create the lease of this number; return False when somebody else's is there."""
         self.number = number
+        began = anyio.current_time()
         try:
             await self._write(number, self._holder, if_absent=True)
         except ObjectExists:
             return False
+        self._seen_at = began
         if not self._store.conditional_writes:
             # Of two that wrote at the same moment the later stands; both look before they commit.
             try:

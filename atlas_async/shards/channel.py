@@ -116,6 +116,8 @@ class Channel:
             BrokenResourceError: The other side is gone.
         """
         async with self._sending:
+            if self._writer.is_closing():  # which uvloop takes for a mistake of the caller
+                raise anyio.BrokenResourceError
             try:
                 self._writer.write(pack(value))
                 await self._writer.drain()

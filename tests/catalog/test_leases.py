@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from atlas_async.catalog import holder
 from atlas_async.catalog import lease as leases
 from atlas_async.catalog.holder import Holder
 from atlas_async.catalog.layout import lease_key, lease_number, lease_prefix
 from atlas_async.catalog.lease import STALE_SECONDS, BaseMoved, Lease, kept
+from atlas_async.clock import Clock, SystemClock
 from atlas_async.crypto.envelope import Sealer
 from atlas_async.errors import LockedError, ObjectExists, StoreAuthError, StoreTransient
 from atlas_async.store.base import SpooledBody
@@ -25,7 +29,7 @@ from tests.fakes.vaults import plant
 ANN = "ann@contoso.com"
 
 
-def lease_on(bucket: MemoryBucket, clock: FakeClock | None = None, **options: Any) -> Lease:
+def lease_on(bucket: MemoryBucket, clock: Clock | None = None, **options: Any) -> Lease:
     """Return a lease that a run on this machine may take."""
     store = options.pop("store", None) or MemoryStore(bucket)
     clock = clock or FakeClock(autojump=True)
@@ -152,7 +156,11 @@ async def test_silent_lease_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> No
     await dead.give_back()
     await heir.check()
     await heir.give_back()
-    assert bucket_of(heir) == []
+    # It stays, free: what the other still has under way must not find its own number the newest.
+    assert bucket_of(heir) == [2]
+    third = lease_on(bucket)
+    await third.take()
+    assert third.number == 3
 
 
 async def test_lease_of_an_ended_process_is_taken_over_at_once() -> None:
@@ -393,3 +401,88 @@ async def test_what_else_lies_among_the_leases_hides_none(
         async with kept(third):
             await third.take()
             assert (first.number, third.number) == (1, 1)
+
+
+class LateStore(MemoryStore):
+    """A store that beats reach late: long after their sender has given them up."""
+
+    def __init__(self, bucket: MemoryBucket) -> None:
+        super().__init__(bucket)
+        self.slow = False
+        self._under_way: list[tuple[str, bytes | SpooledBody, dict[str, Any]]] = []
+
+    async def put(self, key: str, body: bytes | SpooledBody, **options: Any) -> None:
+        """Store an object; while ``slow``, one that replaces another only with ``arrive``."""
+        if not self.slow:
+            await super().put(key, body, **options)
+            return
+        if options.get("if_absent"):
+            raise StoreTransient("no answer")
+        self._under_way.append((key, body, options))
+        await anyio.sleep_forever()
+
+    async def arrive(self) -> None:
+        """Let the last of them arrive."""
+        self.slow = False
+        key, body, options = self._under_way[-1]
+        await super().put(key, body, **options)
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["heir runs", "heir has ended"])
+async def test_a_beat_that_arrives_late_revives_nothing(
+    ended: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written over the mark of whoever took the lease over, it changes nothing for either."""
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(leases, "STALE_SECONDS", 0.2)
+    monkeypatch.setattr(leases, "POLL_SECONDS", 0.01)
+    bucket = MemoryBucket(exists=True)
+    store = LateStore(bucket)
+    silent, heir = lease_on(bucket, store=store), lease_on(bucket, clock=SystemClock())
+    async with kept(silent):
+        await silent.take()
+        await abroad(silent)
+        store.slow = True
+        await heir.take()
+        assert heir.number == 2
+        if ended:
+            await heir.give_back()
+        await store.arrive()
+        assert (await silent._read(1)).holder == silent._holder
+        with pytest.raises(LockedError, match="lease is gone"):
+            await silent.check()
+        if not ended:
+            await heir.check()
+
+
+async def test_a_run_that_was_silent_takes_the_next_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When nobody has taken the mailbox over meanwhile, an outage of the store ends no run."""
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.02)
+    monkeypatch.setattr(leases, "STALE_SECONDS", 0.2)
+    bucket = MemoryBucket(exists=True)
+    lease = lease_on(bucket)
+    await lease.take()
+    await anyio.sleep(0.3)
+    await lease.check()
+    assert lease.number == 2
+    await lease.check()
+    assert lease.number == 2
+    await lease.give_back()
+    assert bucket_of(lease) == []
+
+
+def test_a_process_that_the_system_hides_has_not_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ``hidepid`` the files of other users' processes are not there; the processes are."""
+    (tmp_path / "sys/kernel/random").mkdir(parents=True)
+    (tmp_path / "sys/kernel/random/boot_id").write_text("boot", encoding="ascii")
+    (tmp_path / "self/ns").mkdir(parents=True)
+    (tmp_path / "self/ns/pid").symlink_to("pid:[1]")
+    monkeypatch.setattr(holder, "_PROC", tmp_path)
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    for pid, gone in ((os.getpid(), False), (1, False), (ended.pid, True)):
+        assert Holder("run", "host", pid, "boot/pid:[1]", "12345").has_ended() is gone

@@ -137,9 +137,33 @@ async def test_an_end_within_a_frame_is_an_end() -> None:
             await sender.send(Settle())
 
 
-@pytest.mark.parametrize(
+LOOPS = pytest.mark.parametrize(
     "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
 )
+
+
+@LOOPS
+def test_sending_to_a_process_that_is_gone(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """Is one error, whether its end is noticed by the send or was noticed before."""
+
+    async def run() -> None:
+        for pause in (0.0, 0.02):
+            ours, theirs = socket.socketpair()
+            async with await Channel.over(ours) as channel:
+                await channel.send(Settle())
+                theirs.close()
+                await anyio.sleep(pause)
+                with pytest.raises(anyio.BrokenResourceError):
+                    for _ in range(3):
+                        await channel.send(Settle())
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run())
+
+
+@LOOPS
 def test_a_frame_that_arrives_as_reading_is_cancelled(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:

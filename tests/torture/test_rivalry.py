@@ -232,6 +232,54 @@ async def _never_beat(_: leases.Lease) -> None:
     await anyio.sleep_forever()
 
 
+class SlowsDown:
+    """Answers beats with a 503 that asks for a minute's rest, until it is over."""
+
+    def __init__(self) -> None:
+        self.struck = anyio.Event()
+        self.over = False
+
+    async def __call__(self, request: Request) -> None:
+        beats = request.op is Op.PUT and "/lease/" in request.key and not request.if_absent
+        if beats and not self.over:
+            self.struck.set()
+            raise StoreTransient("503 SlowDown", retry_after=60.0)
+
+
+async def test_run_whose_beat_is_slowed_down_commits_nothing_over_its_heir(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A beat is given up rather than written after somebody else may have taken over."""
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.05)
+    async with open_rig(MANY) as rig:
+        clock = FakeClock()
+        slow, data, commit = SlowsDown(), Gate(data_put), Gate(descriptor_put)
+        inner = InterceptedStore(InterceptedStore(rig.store, _Around(slow)), _Around(data))
+        store = RetryingStore(inner, RetryPolicy(6, 1800.0), clock=clock)
+        reports: dict[str, RunReport] = {}
+
+        async def run(name: str, store: ObjectStore, clock: Any = None) -> None:
+            reports[name] = await run_over(rig, store, clock)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(run, "first", store)
+            await data.reached.wait()
+            await slow.struck.wait()
+            heir = InterceptedStore(rig.store, _Around(commit))
+            group.start_soon(run, "heir", heir, FakeClock(autojump=True))
+            await commit.reached.wait()
+            slow.over = True
+            await clock.advance(61)
+            await anyio.sleep(0.2)
+            data.opened.set()
+            while "first" not in reports:
+                await anyio.sleep(0.01)
+            commit.opened.set()
+        assert reports["first"].exit_code == 11
+        assert reports["heir"].exit_code == 0
+        await assert_sound(rig, 1)
+
+
 async def test_run_beside_deletion_commits_nothing_over_it() -> None:
     """When somebody deletes a mailbox from the bucket during its run, the run stops; the next is whole."""
     async with open_rig(MANY) as rig:
