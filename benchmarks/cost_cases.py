@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from atlas_async.catalog.lease import BEAT_SECONDS
-from atlas_async.pipeline.commit import REFRESH_DAYS
 from atlas_async.pipeline.journal import CHECKPOINT_MESSAGES, CHECKPOINT_SECONDS
+from atlas_async.pipeline.tree import RELIST_DAYS
 from benchmarks.cost_assumptions import (
     ATTACHMENTS,
     ATTACHMENTS_EACH,
@@ -151,8 +151,12 @@ def average_night(new: int, ask: Ask) -> Requests:
 
 
 def quiet_night(mailboxes: float) -> Requests:
-    """Return a night without changes; once a week a head is rewritten with younger tokens."""
-    return (QUIET + Requests(put=1 / REFRESH_DAYS)).times(mailboxes) + TENANT_NIGHT
+    """Return a night without changes; once a week a head is rewritten with younger tokens.
+
+    That takes a lease, and a look at whether the newest snapshot has its manifest.
+    """
+    renewal = Requests(put=2, get=2, head=1)
+    return (QUIET + renewal.times(1 / RELIST_DAYS)).times(mailboxes) + TENANT_NIGHT
 
 
 def cases() -> list[Case]:

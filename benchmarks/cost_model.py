@@ -154,12 +154,12 @@ def catalog(before: Mailbox, work: Work) -> Requests:
 def _lease(before: Mailbox, work: Work) -> Requests:
     """Return what keeping other runs out costs; giving the lease back is a DELETE, which is free.
 
-    It is written, the head is read again, each beat looks at it and writes it, and every
-    checkpoint, the manifest and the last head look at it.
+    It is written, the head is read again, each beat looks at it, writes it and looks for the next
+    one, and every checkpoint, the manifest and the last head look at it.
     """
     taking = Requests(put=1, get=1, lists=0 if before.runs else 1)  # no head: which is the newest?
     looks = Requests(get=work.beats + len(work.checkpoints) + 2)
-    return taking + looks + Requests(put=work.beats)
+    return taking + looks + Requests(put=work.beats, head=work.beats)
 
 
 def _checkpoints(work: Work) -> Requests:

@@ -117,24 +117,27 @@ async def verify(
         vault, _ = tenant.vault(mailbox_id)
         await _MailboxCheck(vault, report, emit).run([snapshot_id])
         return report
-    mailbox_ids = [mailbox.strip().lower()] if mailbox else await tenant.mailbox_ids()
+    # Where all manifests of a mailbox are gone its head still tells of them.
+    mailbox_ids = [mailbox.strip().lower()] if mailbox else await tenant.mailbox_ids_of_objects()
     for name in [] if mailbox else await tenant.strange_names():
         detail = "no mailbox can have this name: somebody put it there"
         report.foreign.append(Finding(f"{MANIFESTS_PREFIX}{name}/", "snapshot", name, "", detail))
-    if not mailbox_ids and not report.foreign:
-        msg = "the bucket has no snapshots to verify"
-        raise SnapshotNotFound(msg, where=tenant.store.name, hint="run `atlas backup` first")
+    looked = bool(report.foreign)
     for mailbox_id in mailbox_ids:
         vault, _ = tenant.vault(mailbox_id)
         ids, strange = await MailboxReader(vault).manifest_names()
-        if not ids and not strange:
-            raise await unknown_mailbox(tenant, mailbox_id)
         for key in strange:
             detail = "no snapshot can have this name: somebody put it there"
             report.foreign.append(Finding(key, "snapshot", mailbox_id, "", detail))
         check = _MailboxCheck(vault, report, emit)
-        await check.head()
+        told = await check.head()
+        if mailbox and not (ids or strange or told):
+            raise await unknown_mailbox(tenant, mailbox_id)
+        looked = looked or bool(ids or strange) or told
         await check.run(ids)
+    if not looked:
+        msg = "the bucket has no snapshots to verify"
+        raise SnapshotNotFound(msg, where=tenant.store.name, hint="run `atlas backup` first")
     return report
 
 
@@ -151,14 +154,27 @@ class _MailboxCheck:
         self._errors: list[AtlasError] = []
         self._given_up: set[LedgerKey] = set()
 
-    async def head(self) -> None:
-        """Look at the head, which no snapshot names. One that is missing is found again."""
-        key = head_key(self._vault.mailbox_id)
+    async def head(self) -> bool:
+        """Look at the head, which no snapshot names, and for the newest snapshot's manifest.
+
+        A head that is missing is found again. Returns whether there was anything to look at.
+        """
+        vault = self._vault
         try:
-            await read_head(self._vault)
+            head = await read_head(vault)
         except IntegrityError as error:
             self._report.checked += 1
-            self._find(error, _Item(key, "", "head", ""))
+            self._find(error, _Item(head_key(vault.mailbox_id), "", "head", ""))
+            return True
+        if head is None or head.snapshot is None:
+            return False
+        snapshot_id = head.snapshot.snapshot_id
+        key = manifest_key(vault.mailbox_id, snapshot_id)
+        if not await vault.has(key):
+            self._report.checked += 1
+            msg = "the head names this snapshot as the newest, and its manifest is gone"
+            self._find(ObjectNotFound(msg, where=key), _Item(key, "", "snapshot", snapshot_id))
+        return True
 
     async def run(self, snapshot_ids: list[str]) -> None:
         """Check the snapshots' own documents, then all objects they name."""

@@ -7,26 +7,21 @@ leaves a head that is one snapshot behind, which costs the next run some repeate
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
-
-import anyio
 
 from atlas_async.catalog.carry import write_carry
 from atlas_async.catalog.head import Head, write_head
+from atlas_async.catalog.layout import manifest_key
 from atlas_async.catalog.ledger import read_ledger, same_entries, write_ledger
 from atlas_async.catalog.manifest import write_manifest
 from atlas_async.catalog.snapshot import Snapshot, commit_moment
 from atlas_async.catalog.state import compact
-from atlas_async.clock import iso_millis
 from atlas_async.model.report import NotStored
 from atlas_async.pipeline.journal import Journal
+from atlas_async.pipeline.surroundings import Surroundings
 from atlas_async.pipeline.tree import FolderTree, same_tree
-
-REFRESH_DAYS: Final = 7
-"""A quiet mailbox's head is rewritten this often, so that its delta tokens stay young."""
 
 
 class Commit:
@@ -35,34 +30,34 @@ class Commit:
     Args:
         journal: What the run recorded.
         tree: The folders as they are now.
-        interrupted: The run was asked to stop.
+        around: What mailboxes share: whether a stop was requested, the clock, and how many may
+            commit at once, as each then holds rows in memory.
         whole: Every folder of the mailbox was read to its end.
         resumed: The run went on from a checkpoint, which is in the head.
         headless: There was no head that could be read; the base was found without it.
-        now: The moment of the commit.
-        at_once: Bounds the commits at once, over all mailboxes: each holds rows in memory.
+        notice: Told what the user should know.
     """
 
     def __init__(
         self,
         journal: Journal,
         tree: FolderTree,
+        around: Surroundings,
         *,
-        interrupted: bool,
         whole: bool,
         resumed: bool,
         headless: bool,
-        now: datetime,
-        at_once: anyio.Semaphore,
+        notice: Callable[[str], None],
     ) -> None:
         self._journal = journal
         self._tree = tree
-        self._interrupted = interrupted
-        self._whole = whole and not interrupted
+        self._interrupted = around.stop.requested
+        self._whole = whole and not self._interrupted
         self._resumed = resumed
         self._headless = headless
-        self._now = now
-        self._at_once = at_once
+        self._now = around.clock.now()
+        self._at_once = around.commits
+        self._notice = notice
 
     @property
     def _failed(self) -> bool:
@@ -106,7 +101,24 @@ class Commit:
             return True
         if self._resumed:
             before = await read_ledger(journal.vault, base.ledger)
-        return not same_entries(before, journal.ledger.entries)
+        if not same_entries(before, journal.ledger.entries):
+            return True
+        return self._renews_head(base) and not await self._has_manifest(base)
+
+    async def _has_manifest(self, base: Snapshot) -> bool:
+        """Tell whether the base is still a snapshot; the head would hide that it is not."""
+        vault = self._journal.vault
+        if await vault.has(manifest_key(vault.mailbox_id, base.snapshot_id)):
+            return True
+        self._notice(
+            f"the manifest of the newest snapshot {base.snapshot_id} is gone; committing anew"
+        )
+        return False
+
+    def _renews_head(self, base: Snapshot) -> bool:
+        """Tell whether the run looks at everything: once a week, and when it was asked to."""
+        relisted = base.folders_listed_at != self._tree.listed_at
+        return self._whole and (relisted or self._journal.draft.full_run)
 
     async def _refresh_head(self, base: Snapshot) -> None:
         """Keep new delta links of a run that changed nothing, when the old ones are of no use.
@@ -119,9 +131,8 @@ class Commit:
         journal = self._journal
         restarted = journal.restarted & journal.cursors.keys()
         renewed = any(journal.cursors[folder].link for folder in restarted)
-        relisted = base.folders_listed_at != self._tree.listed_at
         lost = self._resumed or self._headless
-        if renewed or relisted or lost or self._is_old(base):
+        if renewed or lost or self._renews_head(base):
             current = replace(
                 base,
                 cursors=dict(journal.cursors),
@@ -133,10 +144,6 @@ class Commit:
                 carry=await write_carry(journal.vault, journal.carry),
             )
             await write_head(journal.vault, Head(current), last=True)
-
-    def _is_old(self, base: Snapshot) -> bool:
-        oldest = min((c.made_at for c in base.cursors.values() if c.made_at), default="")
-        return bool(oldest) and oldest < iso_millis(self._now - timedelta(days=REFRESH_DAYS))
 
     async def _write(self, spool_directory: Path | None) -> Snapshot:
         journal = self._journal

@@ -323,12 +323,11 @@ class MailboxBackup:
         commit = Commit(
             journal,
             tree,
-            interrupted=self._around.stop.requested,
+            self._around,
             whole=error is None and self._reads_all(journal, tree),
             resumed=self._checkpoint is not None,
             headless=self._found is None,
-            now=self._clock.now(),
-            at_once=self._around.commits,
+            notice=self._notice,
         )
         snapshot_id = await commit.run(before, spool_directory=self._options.spool_directory)
         entries = journal.ledger.open

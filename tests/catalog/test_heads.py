@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from atlas_async.catalog.head import Head, hold_mailbox, read_head, write_head
-from atlas_async.catalog.layout import head_key
+from atlas_async.catalog.layout import head_key, manifest_key
 from atlas_async.catalog.lease import Lease
 from atlas_async.catalog.reader import MailboxReader
 from atlas_async.catalog.snapshot import Snapshot
@@ -164,6 +164,41 @@ async def test_a_run_without_changes_mends_the_head(state: str) -> None:
         assert quiet.mailboxes[0].outcome is Outcome.UNCHANGED
         assert not any("head" in notice for notice in quiet.mailboxes[0].notices)
         assert store.bucket.objects[head_key(USER)].body == before
+
+
+@pytest.mark.parametrize("snapshots", [1, 3])
+async def test_a_newest_snapshot_whose_manifest_is_gone(snapshots: int) -> None:
+    """Verify names it, a quiet run of the week after commits the mailbox anew, and so does --full.
+
+    The head still names it, so runs find nothing changed, and the list lacks it.
+    """
+    options = CorpusOptions.plain(mailboxes=1, messages=12, body_bytes=200)
+    store = existing_store()
+    clock = FakeClock(autojump=True)
+    async with (
+        Emulator(Corpus(options), tls=True) as emulator,
+        Atlas(tenant_settings(emulator), store=store, clock=clock) as atlas,
+    ):
+        for number in range(snapshots):
+            emulator.control.mutate(
+                USER, {"op": "create", "folder": "inbox", "subject": f"number {number}"}
+            )
+            await atlas.backup([USER])
+        for full, days in ((False, 8), (True, 0)):
+            newest = (await atlas.list_snapshots(USER))[-1].snapshot_id
+            key = manifest_key(USER, newest)
+            await store.delete(key)
+            for mailbox in (USER, None):
+                report = await atlas.verify(mailbox=mailbox)
+                assert [finding.key for finding in report.missing] == [key]
+                assert report.missing[0].snapshot_id == newest
+                assert report.exit_code == 16
+            await clock.advance(days * 86_400.0)
+            run = await atlas.backup([USER], full=full)
+            assert run.mailboxes[0].outcome is Outcome.COMPLETE
+            assert any(newest in notice for notice in run.mailboxes[0].notices)
+            assert (await atlas.list_snapshots(USER))[-1].messages == 12 + snapshots
+            assert (await atlas.verify()).exit_code == 0
 
 
 async def spoil_head(store: object, state: str, older: bytes) -> None:

@@ -148,6 +148,10 @@ def test_sending_to_a_process_that_is_gone(
 ) -> None:
     """Is one error, whether its end is noticed by the send or was noticed before."""
 
+    async def send_often(channel: Channel) -> None:
+        for _ in range(3):
+            await channel.send(Settle())
+
     async def run() -> None:
         for pause in (0.0, 0.02):
             ours, theirs = socket.socketpair()
@@ -156,8 +160,7 @@ def test_sending_to_a_process_that_is_gone(
                 theirs.close()
                 await anyio.sleep(pause)
                 with pytest.raises(anyio.BrokenResourceError):
-                    for _ in range(3):
-                        await channel.send(Settle())
+                    await send_often(channel)
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(run())
