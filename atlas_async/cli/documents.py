@@ -404,6 +404,7 @@ def key_copy_document(made: KeyCopy) -> Document:
         "size_bytes": made.size,
         "version": made.version,
         "changed": made.changed,
+        "note": made.note,
     }
 
 
