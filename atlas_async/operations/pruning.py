@@ -34,7 +34,7 @@ from atlas_async.store.base import ObjectInfo, list_all
 DAY_SECONDS: Final = 86_400.0
 DELETES_AT_ONCE: Final = 32
 REMOVALS_PER_LOOK: Final = 500
-"""After so many removals the lease is looked at again."""
+"""Before each so many removals the lease is looked at."""
 
 PROGRESS_EVERY: Final = 1_000
 SHOWN: Final = 1_000
@@ -156,6 +156,8 @@ class _Pruning:
         self._dry_run = dry_run
         self._older_than = older_than
         self._clock = clock
+        self._begun = 0
+        self._looking = anyio.Lock()
 
     async def run(self) -> None:
         now = self._clock.now() if self._dry_run else await self._lock()
@@ -225,8 +227,7 @@ class _Pruning:
     async def _remove(self, info: ObjectInfo) -> None:
         box = self._box
         if not self._dry_run:
-            if box.removed % REMOVALS_PER_LOOK == 0:
-                await self._vault.before_commit()
+            await self._before_removal()
             try:
                 await self._vault.store.delete(info.key)
             except StoreAuthError:
@@ -236,6 +237,16 @@ class _Pruning:
         box.removed_bytes += info.size
         if len(box.keys) < SHOWN:
             box.keys.append(info.key)
+
+    async def _before_removal(self) -> None:
+        """Look at the lease where it is time to; nobody removes anything more meanwhile.
+
+        Counted are removals that begin: what others have finished may pass any number unseen.
+        """
+        async with self._looking:
+            if self._begun % REMOVALS_PER_LOOK == 0:
+                await self._vault.before_commit()
+            self._begun += 1
 
     def _tell(self) -> None:
         box = self._box
