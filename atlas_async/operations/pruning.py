@@ -63,6 +63,11 @@ class PrunedMailbox:
     hint: str = ""
     exit_code: int = 0
 
+    @property
+    def looked_at(self) -> bool:
+        """Whether the counts say anything: False when an error came before the first object."""
+        return self.objects > 0 or not self.error
+
 
 @dataclass(slots=True)
 class PruneReport:

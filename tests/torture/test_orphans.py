@@ -189,6 +189,7 @@ async def test_nothing_is_removed_where_a_snapshot_cannot_be_read(
         report = await pruned(rig, older_than=0)
         assert report.exit_code == 16
         assert "nothing was removed" in report.mailboxes[0].error
+        assert not report.mailboxes[0].looked_at
         assert set(rig.bucket.objects) == before
 
 
@@ -214,6 +215,7 @@ async def test_held_mailbox_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
             report = await pruned(rig, older_than=0)
             assert report.exit_code == 11
             assert report.mailboxes[0].removed == 0
+            assert not report.mailboxes[0].looked_at
             assert (await pruned(rig, older_than=0, dry_run=True)).exit_code == 0
 
 
@@ -246,6 +248,7 @@ async def test_pruning_that_was_taken_over_removes_nothing_more(
         assert reports[0].exit_code == 11
         assert "lease is gone" in box.error
         begun = FIRST_ASLEEP + pruning.DELETES_AT_ONCE
+        assert box.looked_at
         assert 0 < box.removed <= begun + pruning.REMOVALS_PER_LOOK
         assert len(set(first) - set(rig.bucket.objects)) == box.removed
         await rig.assert_exact(await rig.view(), rig.truth())
@@ -283,8 +286,11 @@ async def test_mailbox_without_any_snapshot_is_seen(monkeypatch: pytest.MonkeyPa
         await rig.back_up_user()
         await rig.vault("gone@contoso.com").put_raw(f"data/gone@contoso.com/{'0' * 64}", b"x")
         async with rig.engine() as atlas, atlas.events() as events:
+            await atlas.prune(older_than=0, dry_run=True)
             report = await atlas.prune(older_than=0)
-            assert isinstance(await anext(events), PruneProgress)
+            seen = [await anext(events) for _ in range(4)]
+        told = [(e.unreferenced, e.removed) for e in seen if isinstance(e, PruneProgress)]
+        assert told == [(1, 0), (0, 0), (1, 1), (0, 0)]
         assert [(box.mailbox_id, box.removed) for box in report.mailboxes] == [
             ("gone@contoso.com", 1),
             (USER, 0),
