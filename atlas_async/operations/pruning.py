@@ -1,8 +1,9 @@
 """Remove what no snapshot names: the remains of runs that were killed, given up or overtaken.
 
 Nothing that a snapshot or an open checkpoint names is ever touched, and nothing at all in a mailbox
-of which a snapshot cannot be read whole. The mailbox's lease keeps runs out meanwhile; the age
-protects what programs that know no leases are about to name.
+of which a snapshot cannot be read whole. The mailbox's lease keeps runs out meanwhile. Programs
+that know no leases must not run meanwhile: the age protects what they have stored and not named
+yet, but not an older orphan that they find and name without storing it again.
 """
 
 from __future__ import annotations
