@@ -280,10 +280,10 @@ def prune_document(report: PruneReport) -> Document:
         "mailboxes": [
             {
                 "mailbox_id": box.mailbox_id,
-                "objects": box.objects,
-                "unreferenced": box.unreferenced,
-                "unreferenced_bytes": box.unreferenced_bytes,
-                "young": box.young,
+                "objects": box.objects if box.looked_at else None,
+                "unreferenced": box.unreferenced if box.looked_at else None,
+                "unreferenced_bytes": box.unreferenced_bytes if box.looked_at else None,
+                "young": box.young if box.looked_at else None,
                 "removed": box.removed,
                 "removed_bytes": box.removed_bytes,
                 "kept": box.kept,
@@ -404,6 +404,7 @@ def key_copy_document(made: KeyCopy) -> Document:
         "size_bytes": made.size,
         "version": made.version,
         "changed": made.changed,
+        "note": made.note,
     }
 
 
@@ -439,7 +440,7 @@ def error_document(error: AtlasError | None, code: int, message: str, hint: str)
 
 
 def status_document(fields: Mapping[str, Any]) -> Document:
-    """Return a passing status line of ``atlas backup --json``."""
+    """Return a passing status line of a command with ``--json``."""
     return {"message_type": "status", **fields}
 
 

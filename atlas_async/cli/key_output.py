@@ -84,6 +84,8 @@ def show_copy(terminal: Terminal, made: KeyCopy, how: str) -> None:
         terminal.document(key_copy_document(made))
     elif made.changed:
         terminal.show(f"the key ({made.size} bytes) was {how} {visible(made.place)}")
+        if made.note:
+            terminal.show(f"  note: {visible(made.note)}")
     else:
         terminal.show("the bucket has this very key already; nothing was changed")
 

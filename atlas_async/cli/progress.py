@@ -173,6 +173,14 @@ class RunState:
 
     def status(self, now: float) -> dict[str, Any]:
         """Return the fields of a JSON status line."""
+        if self.prune:
+            objects, unreferenced, removed = self.pruned()
+            return {
+                "seconds": round(now - self.started, 3),
+                "objects": objects,
+                "unreferenced": unreferenced,
+                "removed": removed,
+            }
         totals = self.totals()
         return {
             "seconds": round(now - self.started, 3),

@@ -111,13 +111,13 @@ def _show(session: Session, report: PruneReport) -> None:
             terminal.show(f"{visible(box.mailbox_id)}: {visible(box.error)}")
             if box.hint:
                 terminal.show(f"  hint: {visible(box.hint)}")
-        if not terminal.quiet:
+        if box.looked_at and not terminal.quiet:
             terminal.show(f"{visible(box.mailbox_id)}: {_counts(box, dry_run=report.dry_run)}")
             for key in box.keys[:MOST_KEYS]:
                 terminal.show(f"  {visible(key)}")
             if box.removed > MOST_KEYS:
                 terminal.show(f"  ... and {box.removed - MOST_KEYS} more")
-    if not terminal.quiet:
+    if any(box.looked_at for box in report.mailboxes) and not terminal.quiet:
         verb = "would be removed" if report.dry_run else "removed"
         removed = sum(box.removed for box in report.mailboxes)
         freed = sum(box.removed_bytes for box in report.mailboxes)

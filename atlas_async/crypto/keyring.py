@@ -98,8 +98,16 @@ def wrap_dek(
     return header + _encrypt(_kek(passphrase, _v1_salt(tenant_id, salt), cost), dek, header)
 
 
-def unwrap_dek(blob: bytes, passphrase: Secret, tenant_id: str) -> bytes:
+def unwrap_dek(
+    blob: bytes, passphrase: Secret, tenant_id: str, *, name: str = "_meta/dek.enc"
+) -> bytes:
     """Return the 32-byte DEK from the bytes of ``_meta/dek.enc``, of either version.
+
+    Args:
+        blob: The wrapped key.
+        passphrase: The tenant's passphrase.
+        tenant_id: As when it was wrapped.
+        name: Where the bytes are from, for errors.
 
     Raises:
         KeyMaterialError: The blob is truncated or of an unknown form, asks for hostile scrypt
@@ -108,7 +116,7 @@ def unwrap_dek(blob: bytes, passphrase: Secret, tenant_id: str) -> bytes:
     header_length = _v1_header_length(blob)
     if header_length is None:
         if len(blob) != V0_BYTES:
-            msg = f"the wrapped key _meta/dek.enc is damaged: {len(blob)} bytes of no known form"
+            msg = f"the wrapped key {name} is damaged: {len(blob)} bytes of no known form"
             hint = "restore this object from a copy or an older version of it; do not delete data"
             raise KeyMaterialError(msg, hint=hint)
         return _decrypt(_kek(passphrase, tenant_id.encode(), V0_COST), blob, None)
@@ -116,10 +124,15 @@ def unwrap_dek(blob: bytes, passphrase: Secret, tenant_id: str) -> bytes:
     n, r, p, salt = PARAMS.unpack_from(header, HEADER.size)
     cost = ScryptCost(n, r, p)
     if problem := cost.problem():
-        msg = f"the wrapped key _meta/dek.enc asks for refused scrypt parameters: {problem}"
+        msg = f"the wrapped key {name} asks for refused scrypt parameters: {problem}"
         hint = "it was not written by a backup program; restore this object from a copy"
         raise KeyMaterialError(msg, hint=hint)
     return _decrypt(_kek(passphrase, _v1_salt(tenant_id, salt), cost), blob[header_length:], header)
+
+
+def is_wrapped_key(blob: bytes) -> bool:
+    """Tell whether these bytes have the form of a wrapped key, of either version."""
+    return len(blob) == V0_BYTES or wrapped_version(blob) == V1
 
 
 def wrapped_version(blob: bytes) -> int:

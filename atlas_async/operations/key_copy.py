@@ -12,7 +12,8 @@ from anyio import to_thread
 
 from atlas_async.catalog.layout import DEK_KEY
 from atlas_async.catalog.tenant_key import MAX_DEK_BYTES
-from atlas_async.crypto.keyring import wrapped_version
+from atlas_async.crypto.envelope import Sealer
+from atlas_async.crypto.keyring import is_wrapped_key, wrapped_version
 from atlas_async.errors import (
     KeyMaterialError,
     ObjectExists,
@@ -24,6 +25,14 @@ from atlas_async.operations.key_material import prove, read_wrapped_key, unwrap
 from atlas_async.operations.tenant import Tenant
 from atlas_async.store.durable_files import sync_directory, write_all
 from atlas_async.store.protection import ObjectProtection
+
+PROTECT_AGAIN: Final = (
+    "what `atlas key protect` did for the lost key does not cover this one: a lock, a legal hold "
+    "or a read-only file ends with the key it was put on, and our policy statements may have been "
+    "taken out to put this one back. Run `atlas key protect` again, with the options it had; "
+    "`atlas key check` shows what protects the key now"
+)
+"""Said of every key that was put back: how the lost one was protected cannot be seen any more."""
 
 _NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)  # absent on Windows
 
@@ -38,6 +47,7 @@ class KeyCopy:
         size: Bytes.
         version: 0 or 1: of the wrapped key's format.
         changed: Whether anything was written; False when it was there already.
+        note: What is left to do, or "".
     """
 
     store: str
@@ -45,6 +55,7 @@ class KeyCopy:
     size: int
     version: int
     changed: bool = True
+    note: str = ""
 
 
 async def export_key(tenant: Tenant, path: Path) -> KeyCopy:
@@ -89,19 +100,27 @@ async def restore_key(
     await tenant.store.open_bucket(create=False)
     if path is not None and version_id is None:
         blob, place = await to_thread.run_sync(_read, path), str(path)
+        hint = (
+            f"is {path} what `atlas key export` wrote for this tenant, and the passphrase the one "
+            "of then? Nothing was changed"
+        )
     elif version_id is not None and path is None:
         blob = await protection.read_version(DEK_KEY, version_id, most=MAX_DEK_BYTES)
         place = f"version {version_id}"
+        hint = "`atlas key check` names the other versions; nothing was changed"
     else:
         raise UsageError("name either a file or a version to restore the key from")
-    sealer = await unwrap(tenant, blob)
+    sealer = await _open(tenant, blob, place, hint)
     there = await read_wrapped_key(tenant.store)
     version = wrapped_version(blob)
     if there == blob:
         return KeyCopy(tenant.store.name, place, len(blob), version, changed=False)
     if there is not None:
         raise _taken(tenant)
-    await prove(tenant, sealer)
+    try:
+        await prove(tenant, sealer, name=f"the key in {place}")
+    except KeyMaterialError as error:
+        raise KeyMaterialError(error.message, hint=hint, where=error.where) from error
     digest = hashlib.md5(blob, usedforsecurity=False).digest()
     try:
         await tenant.store.put(DEK_KEY, blob, md5=digest, if_absent=True)
@@ -116,7 +135,20 @@ async def restore_key(
     if await read_wrapped_key(tenant.store) != blob:
         msg = "the key that was put back reads differently: another one was written meanwhile"
         raise KeyMaterialError(msg, hint="run `atlas key check`", where=tenant.store.name)
-    return KeyCopy(tenant.store.name, place, len(blob), version)
+    return KeyCopy(tenant.store.name, place, len(blob), version, note=PROTECT_AGAIN)
+
+
+async def _open(tenant: Tenant, blob: bytes, place: str, hint: str) -> Sealer:
+    """Open a copy with the passphrase; an error is the copy's, not the bucket's key's."""
+    if not is_wrapped_key(blob):
+        size = f"more than {MAX_DEK_BYTES}" if len(blob) > MAX_DEK_BYTES else str(len(blob))
+        msg = f"{place} holds no wrapped key: {size} bytes of no known form"
+        raise KeyMaterialError(msg, hint=hint)
+    try:
+        return await unwrap(tenant, blob, name=place)
+    except KeyMaterialError as error:
+        msg = f"the key in {place} cannot be opened: {error.message}"
+        raise KeyMaterialError(msg, hint=hint) from error
 
 
 def _taken(tenant: Tenant) -> ObjectExists:
@@ -150,11 +182,10 @@ def _write_new(path: Path, blob: bytes) -> None:
 
 
 def _read(path: Path) -> bytes:
+    """Return the file's bytes, of one that is too large only so many that it shows. Blocking."""
     try:
         with path.open("rb") as file:
             blob = file.read(MAX_DEK_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    if len(blob) > MAX_DEK_BYTES:
-        raise KeyMaterialError(f"{path} is no wrapped key: it is too large")
     return blob

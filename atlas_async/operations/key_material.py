@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from anyio import to_thread
@@ -63,15 +64,23 @@ async def read_wrapped_key(store: ObjectStore) -> bytes | None:
         raise KeyMaterialError(msg, hint=hint, where=store.name) from error
 
 
-async def unwrap(tenant: Tenant, blob: bytes) -> Sealer:
-    """Open a wrapped key with the tenant's passphrase. Raises ``KeyMaterialError``."""
+async def unwrap(tenant: Tenant, blob: bytes, *, name: str = DEK_KEY) -> Sealer:
+    """Open a wrapped key with the tenant's passphrase. Raises ``KeyMaterialError``.
+
+    ``name`` is what errors call it.
+    """
     settings = tenant.settings
-    dek = await to_thread.run_sync(unwrap_dek, blob, settings.passphrase, settings.tenant_id)
-    return Sealer(dek)
+    open_it = partial(unwrap_dek, blob, settings.passphrase, settings.tenant_id, name=name)
+    return Sealer(await to_thread.run_sync(open_it))
 
 
-async def prove(tenant: Tenant, sealer: Sealer) -> Sample:
+async def prove(tenant: Tenant, sealer: Sealer, *, name: str = "the key in the bucket") -> Sample:
     """Open something that runs have written, to see that this is the key they had.
+
+    Args:
+        tenant: Whose bucket.
+        sealer: Holds the key.
+        name: What errors call it.
 
     Raises:
         KeyMaterialError: There are objects, and the key opens none of them.
@@ -90,7 +99,7 @@ async def prove(tenant: Tenant, sealer: Sealer) -> Sample:
             return Sample(key, tuple(damaged))
     if damaged:
         msg = (
-            f"the key in the bucket opens none of {len(damaged)} objects that were tried: it is "
+            f"{name} opens none of {len(damaged)} objects that were tried: it is "
             "not the one they were sealed with"
         )
         hint = (

@@ -1,8 +1,9 @@
 """Remove what no snapshot names: the remains of runs that were killed, given up or overtaken.
 
 Nothing that a snapshot or an open checkpoint names is ever touched, and nothing at all in a mailbox
-of which a snapshot cannot be read whole. The mailbox's lease keeps runs out meanwhile; the age
-protects what programs that know no leases are about to name.
+of which a snapshot cannot be read whole. The mailbox's lease keeps runs out meanwhile. Programs
+that know no leases must not run meanwhile: the age protects what they have stored and not named
+yet, but not an older orphan that they find and name without storing it again.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from atlas_async.store.base import ObjectInfo, list_all
 DAY_SECONDS: Final = 86_400.0
 DELETES_AT_ONCE: Final = 32
 REMOVALS_PER_LOOK: Final = 500
-"""After so many removals the lease is looked at again."""
+"""Before each so many removals the lease is looked at."""
 
 PROGRESS_EVERY: Final = 1_000
 SHOWN: Final = 1_000
@@ -62,6 +63,11 @@ class PrunedMailbox:
     error: str = ""
     hint: str = ""
     exit_code: int = 0
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether the counts say anything: False when an error came before the first object."""
+        return self.objects > 0 or not self.error
 
 
 @dataclass(slots=True)
@@ -156,6 +162,8 @@ class _Pruning:
         self._dry_run = dry_run
         self._older_than = older_than
         self._clock = clock
+        self._begun = 0
+        self._looking = anyio.Lock()
 
     async def run(self) -> None:
         now = self._clock.now() if self._dry_run else await self._lock()
@@ -225,8 +233,7 @@ class _Pruning:
     async def _remove(self, info: ObjectInfo) -> None:
         box = self._box
         if not self._dry_run:
-            if box.removed % REMOVALS_PER_LOOK == 0:
-                await self._vault.before_commit()
+            await self._before_removal()
             try:
                 await self._vault.store.delete(info.key)
             except StoreAuthError:
@@ -236,6 +243,16 @@ class _Pruning:
         box.removed_bytes += info.size
         if len(box.keys) < SHOWN:
             box.keys.append(info.key)
+
+    async def _before_removal(self) -> None:
+        """Look at the lease where it is time to; nobody removes anything more meanwhile.
+
+        Counted are removals that begin: what others have finished may pass any number unseen.
+        """
+        async with self._looking:
+            if self._begun % REMOVALS_PER_LOOK == 0:
+                await self._vault.before_commit()
+            self._begun += 1
 
     def _tell(self) -> None:
         box = self._box

@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import pytest
+
 from tests.badday.console import Console
 
 
@@ -49,8 +51,36 @@ def test_a_lost_key_is_put_back_from_its_copy(console: Console, tmp_path: Path) 
     assert console.run("backup").code == 12
     restored = console.run("key", "restore", str(copy))
     assert restored.code == 0, restored
+    assert "note: what `atlas key protect` did for the lost key does not cover" in restored.out
     assert console.run("key", "check").code == 0
     console.assert_completes()
+
+
+@pytest.mark.parametrize("text", ["", "remember the milk\n"])
+def test_a_file_that_is_no_key_is_named(console: Console, tmp_path: Path, text: str) -> None:
+    """Whoever names the wrong file reads that, and nothing ill of the key in the bucket."""
+    console.backup()
+    (console.bucket / "_meta" / "dek.enc").unlink()
+    file = tmp_path / "notes.txt"
+    file.write_text(text)
+    says = [f"{file} holds no wrapped key", "`atlas key export` wrote"]
+    ended = console.fails(12, "key", "restore", str(file), says=says)
+    assert "dek.enc" not in ended.said
+
+
+def test_a_key_that_is_put_back_is_protected_again(console: Console, tmp_path: Path) -> None:
+    """The protection is lost with the key; the command that is named renews it."""
+    console.backup()
+    file, copy = console.bucket / "_meta" / "dek.enc", tmp_path / "copy"
+    assert console.run("key", "export", str(copy)).code == 0
+    assert console.run("key", "protect").code == 0
+    file.unlink()
+    restored = console.run("key", "restore", str(copy), "--json")
+    (document,) = restored.documents()
+    assert "`atlas key protect` again" in document["note"]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert console.run("key", "protect").code == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o400
 
 
 def test_nothing_to_check_without_a_backup(console: Console) -> None:

@@ -180,12 +180,15 @@ def test_copies(atlas: Atlas, engine: FakeEngine) -> None:
     assert engine.calls[1] == ("export_key", {"path": Path("/x/key")})
     assert ended.out == "the key (102 bytes) was copied to /x/key\n"
     engine.calls.clear()
-    assert "restored from" in atlas("key", "restore", "/x/key").out
+    engine.copied = replace(engine.copied, note="protect it")
+    restored = atlas("key", "restore", "/x/key")
+    assert restored.out == ("the key (102 bytes) was restored from /x/key\n  note: protect it\n")
     assert engine.calls[1] == ("restore_key", {"path": Path("/x/key"), "version_id": None})
     engine.calls.clear()
     (document,) = atlas("key", "restore", "--version", "v1", "--json").lines()
     assert engine.calls[1] == ("restore_key", {"path": None, "version_id": "v1"})
     assert document["changed"] is True
+    assert document["note"] == "protect it"
     engine.copied = replace(engine.copied, changed=False)
     assert "nothing was changed" in atlas("key", "restore", "/x/key").out
 

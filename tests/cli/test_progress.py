@@ -23,6 +23,7 @@ from atlas_async.model.events import (
     MailboxProgress,
     MailboxStarted,
     MailboxThrottled,
+    PruneProgress,
     RunStarted,
     VerifyProgress,
 )
@@ -203,6 +204,21 @@ def test_json_status_at_most_once_a_second() -> None:
     assert status["active"][0]["done"] == 20
     over = lines.take(MailboxFinished(MailboxResult("a", Outcome.COMPLETE)), 2.5)
     assert json.loads(over[0])["message_type"] == "mailbox"
+
+
+def test_json_status_of_a_pruning() -> None:
+    """Its counts are those over all mailboxes so far."""
+    lines = JsonLines(0.0)
+    assert lines.take(PruneProgress("a", 1000, 5, 2), 0.0)
+    assert not lines.take(PruneProgress("a", 1400, 7, 6), 0.5)
+    (line,) = lines.take(PruneProgress("b", 100, 1, 1), 2.0)
+    assert json.loads(line) == {
+        "message_type": "status",
+        "seconds": 2.0,
+        "objects": 1500,
+        "unreferenced": 8,
+        "removed": 7,
+    }
 
 
 def test_late_results_have_their_lines() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from atlas_async.model.events import PruneProgress
 from atlas_async.model.report import MailboxResult, Outcome, RunReport
 from atlas_async.operations.pruning import PrunedMailbox, PruneReport
-from tests.cli.conftest import TENANT, Atlas
+from tests.cli.conftest import TENANT, Atlas, Ended
 from tests.fakes.engine import FakeEngine
 
 ANN = "ann@contoso.com"
@@ -57,11 +58,59 @@ def test_prune_ends_with_what_was_left(atlas: Atlas, engine: FakeEngine) -> None
         {"mailboxes": None, "older_than": 86400.0, "dry_run": False},
     )
     assert "bob@contoso.com: held\n  hint: wait" in ended.out
+    assert "25 objects removed, 4.0 KiB" in ended.out
     engine.pruned = PruneReport(dry_run=False, mailboxes=[locked])
     assert atlas("prune").code == 11
     kept = PrunedMailbox(ANN, kept=2)
     engine.pruned = PruneReport(dry_run=False, mailboxes=[kept])
     assert atlas("prune", "-q").code == 3
+
+
+def only_mailbox(ended: Ended) -> dict[str, Any]:
+    """Return the one mailbox of the document that a pruning wrote last."""
+    (box,) = cast("list[dict[str, Any]]", ended.lines()[-1]["mailboxes"])
+    return box
+
+
+@pytest.mark.parametrize(("dry_run", "code"), [(False, 11), (False, 13), (True, 16)])
+def test_no_counts_of_what_was_not_looked_at(
+    atlas: Atlas, engine: FakeEngine, dry_run: bool, code: int
+) -> None:
+    """A mailbox that failed before its objects were listed has its error, and no zeros."""
+    failed = PrunedMailbox(ANN, error="refused", hint="do this", exit_code=code)
+    engine.pruned = PruneReport(dry_run=dry_run, mailboxes=[failed])
+    ended = atlas("prune")
+    assert (ended.code, ended.out) == (code, f"{ANN}: refused\n  hint: do this\n")
+    box = only_mailbox(atlas("prune", "--json"))
+    for name in ("objects", "unreferenced", "unreferenced_bytes", "young"):
+        assert box[name] is None
+    assert (box["removed"], box["removed_bytes"], box["kept"], box["keys"]) == (0, 0, 0, [])
+
+
+def test_counts_of_what_was_done_before_an_error(atlas: Atlas, engine: FakeEngine) -> None:
+    """A mailbox that failed half-way has its error and what was seen and removed until then."""
+    half = PrunedMailbox(ANN, objects=9, unreferenced=2, removed=1, error="lost", exit_code=11)
+    engine.pruned = PruneReport(dry_run=False, mailboxes=[half])
+    ended = atlas("prune")
+    assert f"{ANN}: lost\n{ANN}: 9 objects, 2 that no snapshot names, 1 removed\n" in ended.out
+    box = only_mailbox(atlas("prune", "--json"))
+    assert (box["objects"], box["removed"]) == (9, 1)
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_status_lines_are_those_of_pruning(atlas: Atlas, engine: FakeEngine, dry_run: bool) -> None:
+    """A program that follows has the counts so far, and nothing of backups."""
+    engine.pruned = PruneReport(dry_run=dry_run, mailboxes=[BOX])
+    engine.happenings = [PruneProgress(ANN, objects=100, unreferenced=28, removed=7)]
+    status, document = atlas("prune", "--json").lines()
+    assert isinstance(status.pop("seconds"), float)
+    assert status == {
+        "message_type": "status",
+        "objects": 100,
+        "unreferenced": 28,
+        "removed": 7,
+    }
+    assert document["dry_run"] is dry_run
 
 
 def test_prune_document(atlas: Atlas, engine: FakeEngine) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from atlas_async.catalog.layout import DEK_KEY
-from atlas_async.crypto.keyring import new_dek
+from atlas_async.crypto.keyring import HEADER, KDF_SCRYPT, PARAMS, V1, new_dek
 from atlas_async.errors import (
     KeyMaterialError,
     ObjectExists,
@@ -75,9 +75,12 @@ async def test_a_copy_is_put_back_where_the_key_is_missing(tmp_path: Path) -> No
     await export(tenant, file)
     await tenant.take_key()
     async with tenant.engine() as atlas:
-        assert (await atlas.restore_key(file)).changed
+        restored = await atlas.restore_key(file)
+        assert restored.changed
+        assert "Run `atlas key protect` again" in restored.note
         assert (await atlas.check_key()).opened == MANIFEST
-        assert not (await atlas.restore_key(file)).changed
+        again = await atlas.restore_key(file)
+        assert (again.changed, again.note) == (False, "")
 
 
 async def test_a_key_that_is_there_is_never_replaced(tmp_path: Path) -> None:
@@ -110,18 +113,51 @@ async def test_a_rivals_key_is_never_replaced(tmp_path: Path) -> None:
             await atlas.restore_key(file)
 
 
-@pytest.mark.parametrize("copy", ["another", "damaged", "large", "absent"])
-async def test_a_copy_that_does_not_fit_is_not_put_back(copy: str, tmp_path: Path) -> None:
-    """It must open with the passphrase, and open what is in the bucket."""
+HOSTILE = (
+    HEADER.pack(V1, KDF_SCRYPT, PARAMS.size) + PARAMS.pack(1 << 31, 8, 1, bytes(32)) + bytes(60)
+)
+UNFIT = {
+    "empty": (b"", "holds no wrapped key: 0 bytes of no known form"),
+    "text": (b"remember the milk\n", "holds no wrapped key: 18 bytes of no known form"),
+    "large": (b"x" * 5000, "holds no wrapped key: more than 4096 bytes of no known form"),
+    "damaged": (b"x" * 60, "cannot be opened: the passphrase does not open"),
+    "hostile": (HOSTILE, "asks for refused scrypt parameters"),
+    "another": (wrapped(new_dek()), "opens none of 1 objects"),
+}
+
+
+@pytest.mark.parametrize("copy", UNFIT)
+@pytest.mark.parametrize("from_version", [False, True])
+async def test_a_copy_that_does_not_fit_is_not_put_back(
+    copy: str, from_version: bool, tmp_path: Path
+) -> None:
+    """It must open with the passphrase and open the backups; what is at fault is the copy."""
     tenant = await keyed()
-    file = tmp_path / "key.enc"
+    file = tmp_path / "copy"
     await tenant.take_key()
-    if copy != "absent":
-        body = {"another": wrapped(new_dek()), "damaged": b"x" * 60, "large": b"x" * 5000}[copy]
-        file.write_bytes(body)
+    body, told = UNFIT[copy]
+    file.write_bytes(body)
+    tenant.protection.bodies["v1"] = body
     async with tenant.engine() as atlas:
-        with pytest.raises(UsageError if copy == "absent" else KeyMaterialError):
-            await atlas.restore_key(file)
+        with pytest.raises(KeyMaterialError, match=told) as caught:
+            await (atlas.restore_key(version_id="v1") if from_version else atlas.restore_key(file))
+    error = caught.value
+    assert ("version v1" if from_version else str(file)) in error.message
+    assert DEK_KEY not in error.message
+    assert "in the bucket" not in error.message
+    asked = "`atlas key check` names" if from_version else f"is {file} what `atlas key export`"
+    assert asked in error.hint
+    assert DEK_KEY not in tenant.bucket.objects
+
+
+async def test_a_copy_that_is_not_there_is_a_wrong_call(tmp_path: Path) -> None:
+    """A file that cannot be read is named, and nothing is written."""
+    tenant = await keyed()
+    await tenant.take_key()
+    async with tenant.engine() as atlas:
+        for path in (tmp_path / "absent", tmp_path):
+            with pytest.raises(UsageError, match=f"{path} cannot be read"):
+                await atlas.restore_key(path)
     assert DEK_KEY not in tenant.bucket.objects
 
 

@@ -11,30 +11,41 @@ from typing import Any
 import anyio
 import pytest
 
+from atlas_async.catalog import lease as leases
 from atlas_async.catalog.head import hold_mailbox
 from atlas_async.catalog.layout import lease_prefix, manifest_key, segment_key, snapshot_key
 from atlas_async.config.settings import Limits
 from atlas_async.errors import SnapshotNotFound, StoreAuthError
 from atlas_async.model.events import PruneProgress
 from atlas_async.model.report import Outcome
+from atlas_async.operations import pruning
 from atlas_async.operations.pruning import PruneReport
 from atlas_async.pipeline import journal
 from atlas_async.sdk import Atlas
 from atlas_async.store.base import SpooledBody, StoredObject
 from atlas_async.store.memory import MemoryBucket, MemoryStore
+from tests.fakes.clock import FakeClock
 from tests.fakes.rig import SMALL, USER, Rig, open_rig
 
 MANY = replace(SMALL, messages=150, attachment_share=0.1)
 PAGES = replace(Limits(), page_size=10, retries=2)
+FIRST_ASLEEP = 15
 
 
 class DatedStore(MemoryStore):
-    """A bucket whose server has a clock of its own, which dates what is put."""
+    """A bucket whose server has a clock of its own, which dates what is put.
+
+    Whoever deletes messages falls asleep at deletion ``asleep_after``, until ``awake`` is set.
+    """
 
     def __init__(self, bucket: MemoryBucket) -> None:
         super().__init__(bucket)
         self.now = datetime(2031, 1, 1, tzinfo=UTC)
         self.refuses: frozenset[str] = frozenset()
+        self.deletions = 0
+        self.asleep_after: int | None = None
+        self.asleep = anyio.Event()
+        self.awake = anyio.Event()
 
     async def put(self, key: str, body: bytes | SpooledBody, **options: Any) -> None:
         await super().put(key, body, **options)
@@ -45,6 +56,11 @@ class DatedStore(MemoryStore):
     async def delete(self, key: str) -> None:
         if key in self.refuses:
             raise StoreAuthError("under Object Lock", where=key)
+        if key.startswith("data/"):
+            self.deletions += 1
+            if self.asleep_after is not None and self.deletions >= self.asleep_after:
+                self.asleep.set()
+                await self.awake.wait()
         await super().delete(key)
 
 
@@ -173,6 +189,7 @@ async def test_nothing_is_removed_where_a_snapshot_cannot_be_read(
         report = await pruned(rig, older_than=0)
         assert report.exit_code == 16
         assert "nothing was removed" in report.mailboxes[0].error
+        assert not report.mailboxes[0].looked_at
         assert set(rig.bucket.objects) == before
 
 
@@ -198,7 +215,69 @@ async def test_held_mailbox_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> No
             report = await pruned(rig, older_than=0)
             assert report.exit_code == 11
             assert report.mailboxes[0].removed == 0
+            assert not report.mailboxes[0].looked_at
             assert (await pruned(rig, older_than=0, dry_run=True)).exit_code == 0
+
+
+async def test_pruning_that_was_taken_over_removes_nothing_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that slept while another run took over, and named what was litter, leaves it alone."""
+    monkeypatch.setattr(pruning, "REMOVALS_PER_LOOK", 10)
+    monkeypatch.setattr(leases.Lease, "keep", _never_beat)
+    async with littered(monkeypatch) as (rig, store):
+        first = [f"data/{USER}/{number:064}" for number in range(100)]
+        for key in first:
+            await rig.vault().put_raw(key, b"what no snapshot names")
+        dry = await pruned(rig, older_than=0, dry_run=True)
+        named_later = [key for key in dry.mailboxes[0].keys if key not in first]
+        assert named_later
+        reports: list[PruneReport] = []
+
+        async def sleeper() -> None:
+            reports.append(await pruned(rig, older_than=0))
+
+        async with anyio.create_task_group() as group:
+            store.asleep_after = FIRST_ASLEEP
+            group.start_soon(sleeper)
+            await store.asleep.wait()
+            async with Atlas(rig.settings, store=store, clock=FakeClock(autojump=True)) as heir:
+                assert (await heir.backup([USER])).exit_code == 0
+            store.awake.set()
+        (box,) = reports[0].mailboxes
+        assert reports[0].exit_code == 11
+        assert "lease is gone" in box.error
+        begun = FIRST_ASLEEP + pruning.DELETES_AT_ONCE
+        assert box.looked_at
+        assert 0 < box.removed <= begun + pruning.REMOVALS_PER_LOOK
+        assert len(set(first) - set(rig.bucket.objects)) == box.removed
+        await rig.assert_exact(await rig.view(), rig.truth())
+        async with rig.engine() as atlas:
+            assert (await atlas.verify()).exit_code == 0
+
+
+async def _never_beat(_: leases.Lease) -> None:
+    await anyio.sleep_forever()
+
+
+async def test_the_lease_is_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many remove at once, none begins before the look that is due has come out well."""
+    monkeypatch.setattr(pruning, "REMOVALS_PER_LOOK", 10)
+    seen: list[int] = []
+    async with littered(monkeypatch) as (rig, store):
+        for number in range(95):
+            await rig.vault().put_raw(f"data/{USER}/{number:064}", b"litter")
+        check = leases.Lease.check
+
+        async def look(lease: leases.Lease) -> None:
+            await anyio.sleep(0)
+            await check(lease)
+            seen.append(store.deletions)
+
+        monkeypatch.setattr(leases.Lease, "check", look)
+        (box,) = (await pruned(rig, older_than=0)).mailboxes
+        assert len(seen) == -(-box.removed // 10)
+        assert all(count <= 10 * number for number, count in enumerate(seen))
 
 
 async def test_mailbox_without_any_snapshot_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,8 +286,11 @@ async def test_mailbox_without_any_snapshot_is_seen(monkeypatch: pytest.MonkeyPa
         await rig.back_up_user()
         await rig.vault("gone@contoso.com").put_raw(f"data/gone@contoso.com/{'0' * 64}", b"x")
         async with rig.engine() as atlas, atlas.events() as events:
+            await atlas.prune(older_than=0, dry_run=True)
             report = await atlas.prune(older_than=0)
-            assert isinstance(await anext(events), PruneProgress)
+            seen = [await anext(events) for _ in range(4)]
+        told = [(e.unreferenced, e.removed) for e in seen if isinstance(e, PruneProgress)]
+        assert told == [(1, 0), (0, 0), (1, 1), (0, 0)]
         assert [(box.mailbox_id, box.removed) for box in report.mailboxes] == [
             ("gone@contoso.com", 1),
             (USER, 0),

@@ -411,16 +411,23 @@ class KilledError(Exception):
 def test_d17_a_damaged_manifest_is_named_and_costs_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Verify names it with 16, the list says so, and the next run still asks for changes only."""
+    """Verify names it with 16; the snapshot is whole, and the next run asks for changes only.
+
+    The list reads descriptors: it is as before, and shows the damage of one.
+    """
     with open_console(tmp_path, monkeypatch, capfd) as console:
         first = console.backup()
         console.office.mutate(op="create", folder="inbox", subject="second")
         second = console.backup()
-        console.damage(f"manifests/*/{first['snapshot_id']}.json", lambda body: body[:-1] + b"\x00")
+        listed, messages = console.snapshots(), console.messages(first["snapshot_id"])
+        console.damage(f"manifests/*/{first['snapshot_id']}.json", changed_at_the_end)
         verified = console.run("verify", "--json")
         assert verified.code == 16
         (finding,) = verified.documents()[-1]["damaged"]
-        assert first["snapshot_id"] in finding["key"]
+        assert finding["key"] == f"manifests/{USER}/{first['snapshot_id']}.json"
+        assert console.snapshots() == listed
+        assert not any(row["damage"] for row in listed)
+        assert console.messages(first["snapshot_id"]) == messages
         console.office.mutate(op="create", folder="inbox", subject="third")
         third = console.backup()
         assert third["stored"] == 1
@@ -428,6 +435,15 @@ def test_d17_a_damaged_manifest_is_named_and_costs_nothing_else(
         console.assert_kept(second["snapshot_id"])
         console.assert_kept(third["snapshot_id"])
         assert len(console.messages()) == len(console.office.message_ids())
+        console.damage(f"catalog/*/snapshots/{first['snapshot_id']}", changed_at_the_end)
+        rows = console.snapshots()
+        assert [row["snapshot_id"] for row in rows if row["damage"]] == [first["snapshot_id"]]
+        assert "damaged" in console.run("list", "-m", USER).out
+
+
+def changed_at_the_end(body: bytes) -> bytes:
+    """Return a body whose last byte is another."""
+    return body[:-1] + bytes([body[-1] ^ 1])
 
 
 async def test_d18_idle_runs_write_nothing_and_read_one_object() -> None:
