@@ -181,6 +181,15 @@ class RunState:
                 "unreferenced": unreferenced,
                 "removed": removed,
             }
+        if self.verify:
+            checked, total, damaged, missing = self.verified()
+            return {
+                "seconds": round(now - self.started, 3),
+                "checked": checked,
+                "known": total,
+                "damaged": damaged,
+                "missing": missing,
+            }
         totals = self.totals()
         return {
             "seconds": round(now - self.started, 3),

@@ -8,6 +8,7 @@ not what its name or its document says: another object was put in its place).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import anyio
@@ -30,7 +31,7 @@ from atlas_async.catalog.reader import MailboxReader, SnapshotView, record_of_en
 from atlas_async.catalog.rows import checked
 from atlas_async.catalog.segment import SegmentRef
 from atlas_async.catalog.state import load_segment
-from atlas_async.catalog.vault import Vault
+from atlas_async.catalog.vault import WHOLE_BYTES, Vault
 from atlas_async.errors import (
     AtlasError,
     ForeignObject,
@@ -50,6 +51,8 @@ from atlas_async.operations.listing import find_snapshot, unknown_mailbox
 from atlas_async.operations.tenant import Tenant
 
 CHECKS_AT_ONCE = 48
+LARGE_AT_ONCE = 8
+"""Of them, those that are streamed: each holds some MiB, and a worker thread."""
 PROGRESS_EVERY = 200
 
 
@@ -153,6 +156,7 @@ class _MailboxCheck:
         self._total = 0
         self._errors: list[AtlasError] = []
         self._given_up: set[LedgerKey] = set()
+        self._large = anyio.Semaphore(LARGE_AT_ONCE)
 
     async def head(self) -> bool:
         """Look at the head, which no snapshot names, and for the newest snapshot's manifest.
@@ -322,8 +326,10 @@ class _MailboxCheck:
             self._report.messages += 1
         else:
             self._report.attachments += 1
+        large = item.size is not None and item.size > WHOLE_BYTES
         try:
-            await self._vault.check_content(item.key, item.checksum, size=item.size)
+            async with self._large if large else nullcontext():
+                await self._vault.check_content(item.key, item.checksum, size=item.size)
         except (ObjectNotFound, IntegrityError) as error:
             self._find(error, item)
         else:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar
 
+import anyio
 import pytest
 
 from atlas_async.catalog.layout import ledger_key, manifest_key, segment_key, snapshot_key
@@ -15,7 +16,7 @@ from atlas_async.errors import SnapshotNotFound, StoreTransient
 from atlas_async.model.events import Event, VerifyProgress
 from atlas_async.model.record import attachment_key, message_key
 from atlas_async.model.report import NotStored
-from atlas_async.operations.verification import Finding, VerifyReport, verify
+from atlas_async.operations.verification import LARGE_AT_ONCE, Finding, VerifyReport, verify
 from atlas_async.store.base import ObjectReader, ObjectStore
 from atlas_async.store.faulty import Failure, Fault, FaultyStore
 from atlas_async.store.intercepted import InterceptedStore, Op, Request, enter_through
@@ -309,3 +310,41 @@ async def test_progress_ends_with_all_objects_checked(bench: Bench) -> None:
     assert [e.mailbox_id for e in progress] == [MAILBOX, OTHER_MAILBOX]
     assert {(e.damaged, e.missing) for e in progress} == {(0, 0)}
     assert all(e.checked <= e.total for e in progress)
+
+
+class Counting:
+    """Counts how many objects are being streamed."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.most = 0
+
+    async def run(self, request: Request, call: Callable[[], Awaitable[T]]) -> T:
+        """Make the request."""
+        return await call()
+
+    @asynccontextmanager
+    async def stream(
+        self, _: Request, enter: Callable[[], AbstractAsyncContextManager[ObjectReader]]
+    ) -> AsyncIterator[ObjectReader]:
+        """Open the reader, and give others time to do the same."""
+        self.open += 1
+        self.most = max(self.most, self.open)
+        try:
+            await anyio.sleep(0.01)
+            async with enter() as reader:
+                yield reader
+        finally:
+            self.open -= 1
+
+
+async def test_few_large_objects_are_checked_at_once() -> None:
+    """However many there are: each is streamed through some MiB."""
+    store = existing_store()
+    files = {f"{number}.bin": bytes([number]) * 300_000 for number in range(24)}
+    await committed(new_vault(store), "snap-1", {"m1": Letter("large", files)})
+    counting = Counting()
+    report = await verify(open_tenant(InterceptedStore(store, counting)), _ignore)
+    assert report.attachments == 24
+    assert report.exit_code == 0
+    assert 1 < counting.most <= LARGE_AT_ONCE

@@ -221,6 +221,21 @@ def test_json_status_of_a_pruning() -> None:
     }
 
 
+def test_json_status_of_a_verification() -> None:
+    """It tells of objects, not of mailboxes that nobody backs up."""
+    lines = JsonLines(0.0)
+    assert lines.take(VerifyProgress("a", 5, 10, 1, 0), 0.0)
+    (line,) = lines.take(VerifyProgress("b", 7, 20, 0, 2), 2.0)
+    assert json.loads(line) == {
+        "message_type": "status",
+        "seconds": 2.0,
+        "checked": 12,
+        "known": 30,
+        "damaged": 1,
+        "missing": 2,
+    }
+
+
 def test_late_results_have_their_lines() -> None:
     """A mailbox whose last event was never taken has its line at the end, others have none."""
     report = RunReport("t", (MailboxResult("a", Outcome.COMPLETE),), 1.0)
