@@ -77,13 +77,18 @@ class References:
             raise
         except IntegrityError:
             return
-        for part in (head.snapshot, head.checkpoint) if head else ():
-            if part is not None:
-                await self._add_snapshot(part)
+        if head and head.snapshot is not None:
+            await self._add_snapshot(head.snapshot)
+        if head and head.checkpoint is not None:
+            # No descriptor is its: whoever goes on from it commits under an id of their own.
+            await self._add_named(head.checkpoint)
 
     async def _add_snapshot(self, snapshot: Snapshot) -> None:
+        self._add(snapshot_key(self._mailbox_id, snapshot.snapshot_id))
+        await self._add_named(snapshot)
+
+    async def _add_named(self, snapshot: Snapshot) -> None:
         mailbox_id = self._mailbox_id
-        self._add(snapshot_key(mailbox_id, snapshot.snapshot_id))
         if snapshot.ledger is not None:
             self._add(ledger_key(mailbox_id, snapshot.ledger.checksum))
         if snapshot.carry:

@@ -196,18 +196,22 @@ class _Pruning:
 
     async def _unreferenced(self, references: References) -> AsyncIterator[ObjectInfo]:
         mailbox_id = self._vault.mailbox_id
-        own = ""
-        if self._vault.lease is not None and self._vault.lease.held:
-            own = lease_key(mailbox_id, self._vault.lease.number)
         for prefix in (DATA_PREFIX, ATTACHMENTS_PREFIX, CATALOG_PREFIX):
             async for info in list_all(self._vault.store, f"{prefix}{mailbox_id}/"):
                 self._box.objects += 1
                 if self._box.objects % PROGRESS_EVERY == 0:
                     self._tell()
-                if info.key != own and info.key not in references:
+                if info.key not in references and not self._is_own(info.key):
                     self._box.unreferenced += 1
                     self._box.unreferenced_bytes += info.size
                     yield info
+
+    def _is_own(self, key: str) -> bool:
+        """Tell whether it is the lease of this pruning, whose number may grow meanwhile."""
+        lease = self._vault.lease
+        if lease is None or not lease.held:
+            return False
+        return key == lease_key(self._vault.mailbox_id, lease.number)
 
     def _is_young(self, info: ObjectInfo, now: datetime) -> bool:
         """Tell whether somebody may still be about to name it; one without a date may be."""
