@@ -180,14 +180,21 @@ class Journal:
         removed.update(batch.removed)
         self.cursors[folder_id] = batch.cursor
 
-    def absorb(self, page: SettledPage) -> None:
-        """Record a page's outcomes without moving a cursor."""
+    def absorb(self, page: SettledPage, *, shown: bool = True) -> None:
+        """Record a page's outcomes without moving a cursor.
+
+        Args:
+            page: It.
+            shown: Whether Graph showed its messages in this folder. What was only asked for by
+                what is known of it may be gone: that tells nothing of what an enumeration lacks.
+        """
         folder_id = page.batch.folder.id
         removed = self.carry.removed.setdefault(folder_id, set())
-        seen = self.carry.seen.get(folder_id)
+        seen = self.carry.seen.get(folder_id) if shown else None
         for item in page.items:
             object_id = item.record["object_id"]
-            removed.discard(object_id)
+            if shown:
+                removed.discard(object_id)
             if seen is not None:
                 seen.add(slot_of(object_id))
             self.put(item, page.batch.sequence)

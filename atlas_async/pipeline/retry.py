@@ -134,7 +134,7 @@ async def retry_ledger(
             return
         page = SettledPage(batch(record["folder_id"], []))
         await settler.refetch_attachments(record, page)
-        journal.absorb(page)
+        journal.absorb(page, shown=False)
 
     await _side_by_side(refetch, owners)
 

@@ -383,8 +383,8 @@ def holding() -> Iterator[Held]:
     held = Held()
     absorb = Journal.absorb
 
-    def absorbing(self: Journal, page: SettledPage) -> None:
-        absorb(self, page)
+    def absorbing(self: Journal, page: SettledPage, *, shown: bool = True) -> None:
+        absorb(self, page, shown=shown)
         held.rows = max(held.rows, len(self._rows))
         held.slots = max(held.slots, len(self._flushed))
 

@@ -145,6 +145,28 @@ async def test_a_message_shown_whole_stays_although_it_answers_404() -> None:
         await rig.assert_exact(await rig.view(), rig.truth())
 
 
+@pytest.mark.parametrize("expired", [False, True], ids=["removed", "not shown again"])
+async def test_a_message_that_lacked_attachments_and_is_deleted(expired: bool) -> None:
+    """Asking for its attachments again does not keep it in the snapshot, nor in the ledger."""
+    async with open_poisoned(FEW, seed=7) as rig:
+        message = rig.mutate(
+            op="create", folder="inbox", attachments=[{"name": "a", "size": 9000}]
+        )["immutableId"]
+        rule = FaultRule(
+            path=f"/messages/{message}/attachments", status=500, code="ErrorCorruptData", count=-1
+        )
+        rig.emulator.control.add_fault(rule)
+        result = await rig.back_up_user()
+        assert (result.exit_code, len(result.not_stored)) == (3, 1)
+        rig.emulator.control.clear_faults()
+        rig.mutate(op="delete", message=message, hard=True)
+        if expired:
+            rig.emulator.control.expire_delta(USER)
+        result = await rig.back_up_user()
+        assert (result.exit_code, result.not_stored) == (0, ())
+        await rig.assert_exact(await rig.view(), rig.truth())
+
+
 @pytest.mark.parametrize("asked", ["attachments", "message"])
 async def test_a_message_deleted_while_it_is_fetched_is_not_missing(asked: str) -> None:
     """A 404 between enumeration and fetch is a deletion once the folder says so: exit 0."""
