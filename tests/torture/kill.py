@@ -245,6 +245,7 @@ class Chapter:
         self._compared: set[str] = set()
         self._newest: dict[str, Moment] = {}
         self._state = State()
+        self._fresh: set[str] = set()
         self._flying: set[tuple[str, str]] = set()
         self._pending = 0
 
@@ -412,6 +413,8 @@ class Chapter:
             self._fail(f"{plan}: the bucket cannot be read: {type(error).__name__} {error}")
             return False
         self._state = state
+        fresh = state.snapshots.keys() - before.snapshots.keys()
+        self._fresh = {state.snapshots[snapshot_id].mailbox for snapshot_id in fresh}
         for finding in state.damage:
             self._fail(f"{plan}: verify: {finding}")
         if before.key and state.key != before.key:
@@ -463,7 +466,10 @@ class Chapter:
     def _compare_calm(self, plan: Plan) -> None:
         self._figures.calm += 1
         self._pending = 0
-        self._tenant.touched.clear()
+        # A run that changed nothing kept no new delta links: its rounds will be shown once more.
+        quiet = [mailbox for mailbox in self._tenant.mailboxes if mailbox not in self._fresh]
+        again = {i for mailbox in quiet for i in self._tenant.now(mailbox).messages}
+        self._tenant.touched.intersection_update(again)
         for mailbox in self._tenant.mailboxes:
             newest = self._newest.get(mailbox)
             held = self._tenant.now(mailbox)
