@@ -18,15 +18,18 @@ from atlas_async.catalog.document import pack, unpack
 from atlas_async.catalog.lease import Lease
 from atlas_async.crypto.envelope import OVERHEAD_BYTES, Sealed, Sealer, sha256_hex
 from atlas_async.crypto.spool import Spool, StreamOpener
-from atlas_async.errors import ForeignObject, ObjectTooLarge
+from atlas_async.errors import ForeignObject, ObjectTooLarge, StoreTransient
 from atlas_async.model.source import JsonObject
-from atlas_async.store.base import ListPage, ObjectStore
+from atlas_async.store.base import ListPage, ObjectReader, ObjectStore
 
 THREAD_BYTES: Final = 64 << 10
 """From this size on, hashing and encrypting go to a worker thread: a hop costs about 60 us."""
 
 WHOLE_BYTES: Final = 256 << 10
 """Objects up to this size are checked in one piece."""
+
+CUT_STREAMS: Final = 4
+"""So often an object whose stream breaks off is read again from its beginning."""
 
 HEADS_PER_PAGE: Final = 10
 """After so many HEADs below one prefix, another page of its listing (1,000 keys) is read."""
@@ -218,13 +221,17 @@ class Vault:
                 return len(await self.read_content(key, checksum, most=size + OVERHEAD_BYTES))
             except ObjectTooLarge:
                 pass  # not what was recorded: what it is, reading it piece by piece will tell
-        opener = StreamOpener(self.sealer, where=key)
-        async with self.store.open(key) as reader:
-            async for piece in reader:
-                if len(piece) < THREAD_BYTES:
-                    opener.update(piece)
-                else:
-                    await to_thread.run_sync(opener.update, piece)
+        # Opening it has its own tries; what breaks off later starts over.
+        for left in reversed(range(CUT_STREAMS + 1)):
+            opener = StreamOpener(self.sealer, where=key)
+            async with self.store.open(key) as reader:
+                try:
+                    await _feed(opener, reader)
+                except StoreTransient:
+                    if not left:
+                        raise
+                    continue
+            break
         if opener.finish() != checksum:
             msg = "another object lies below this name: its SHA-256 is not the expected one"
             raise ForeignObject(msg, where=key)
@@ -290,6 +297,14 @@ class Vault:
     async def has(self, key: str) -> bool:
         """Tell whether an object is there at all."""
         return await self.store.head(key) is not None
+
+
+async def _feed(opener: StreamOpener, reader: ObjectReader) -> None:
+    async for piece in reader:
+        if len(piece) < THREAD_BYTES:
+            opener.update(piece)
+        else:
+            await to_thread.run_sync(opener.update, piece)
 
 
 def _prefix(key: str) -> str:

@@ -197,6 +197,22 @@ async def test_content_of_any_size_is_sealed_and_read_back(size: int) -> None:
     assert await counted.vault.check_content(key_of(content), sha256_of(content)) == size
 
 
+@pytest.mark.parametrize(("cuts", "passes"), [(4, True), (5, False)])
+async def test_a_stream_that_breaks_off_is_read_again(cuts: int, passes: bool) -> None:
+    """From its beginning, a few times; opening it has tries of its own."""
+    inner = existing_store()
+    content = b"large" * 300_000
+    key = key_of(content, "attachments")
+    await new_vault(inner).put_plaintext(key, content)
+    cut = Fault(Failure.PARTIAL, Op.OPEN, times=cuts)
+    vault = new_vault(FaultyStore(inner, [cut], clock=FakeClock()))
+    if passes:
+        assert await vault.check_content(key, sha256_of(content)) == len(content)
+    else:
+        with pytest.raises(StoreTransient):
+            await vault.check_content(key, sha256_of(content))
+
+
 def spool_of(content: bytes) -> Spool:
     """Return a spool of content."""
     sealing = SpoolSealer(Sealer(DEK), None)
