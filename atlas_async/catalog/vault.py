@@ -221,8 +221,16 @@ class Vault:
                 return len(await self.read_content(key, checksum, most=size + OVERHEAD_BYTES))
             except ObjectTooLarge:
                 pass  # not what was recorded: what it is, reading it piece by piece will tell
-        # Opening it has its own tries; what breaks off later starts over.
-        for left in reversed(range(CUT_STREAMS + 1)):
+        opener = await self._read_stream(key)
+        if opener.finish() != checksum:
+            msg = "another object lies below this name: its SHA-256 is not the expected one"
+            raise ForeignObject(msg, where=key)
+        return opener.plaintext_size
+
+    async def _read_stream(self, key: str) -> StreamOpener:
+        """Read an object piece by piece. Opening it has its own tries; a break starts over."""
+        left = CUT_STREAMS
+        while True:
             opener = StreamOpener(self.sealer, where=key)
             async with self.store.open(key) as reader:
                 try:
@@ -230,12 +238,9 @@ class Vault:
                 except StoreTransient:
                     if not left:
                         raise
+                    left -= 1
                     continue
-            break
-        if opener.finish() != checksum:
-            msg = "another object lies below this name: its SHA-256 is not the expected one"
-            raise ForeignObject(msg, where=key)
-        return opener.plaintext_size
+            return opener
 
     async def _put_once(
         self, key: str, size: int, content: bytes | Spool, metadata: dict[str, str] | None
