@@ -5,8 +5,10 @@ Each prints its figures and ends with 0 only when everything that must hold did.
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Final, cast
 
@@ -29,7 +31,28 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("\n".join(["usage: python -m tests.torture NAME [options]", *lines, ""]))
         return 2
     module = import_module(f"tests.torture.{arguments[0]}")
-    return cast("Callable[[list[str]], int]", module.main)(arguments[1:])
+    with ended_in_order():
+        return cast("Callable[[list[str]], int]", module.main)(arguments[1:])
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: with everything that it started."""
+
+    def leave(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup has it
+    ]
+    before = {number: signal.signal(number, leave) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

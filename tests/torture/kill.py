@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import tempfile
 from collections import Counter
@@ -600,7 +599,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     figures = Figures()
     stores = chosen.store or ["directory"]
-    with ended_in_order(), tempfile.TemporaryDirectory(prefix="atlas-kill-") as directory:
+    with tempfile.TemporaryDirectory(prefix="atlas-kill-") as directory:
         for number, name in enumerate(stores):
             share = (chosen.kills + number) // len(stores)
             place = Path(directory) / name
@@ -638,23 +637,3 @@ def _chapters(kills: int, only: int | None) -> Iterator[tuple[int, int]]:
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
-
-
-@contextmanager
-def ended_in_order() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: with everything that it started."""
-
-    def leave(number: int, frame: object) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    numbers = [
-        number
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup has it
-    ]
-    before = {number: signal.signal(number, leave) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
