@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import anyio
-
 from atlas_async.catalog.segment import slot_of
 from atlas_async.errors import ConsentError, GraphError, GraphNotFound, GraphThrottled
 from atlas_async.model.record import MessageRecord
@@ -21,6 +19,7 @@ from atlas_async.pipeline.batch import loose_batch, not_stored
 from atlas_async.pipeline.journal import Journal
 from atlas_async.pipeline.ports import MailboxSource
 from atlas_async.pipeline.settle import Settler
+from atlas_async.pipeline.side_by_side import side_by_side
 from atlas_async.pipeline.tree import FolderTree
 
 LOOKUPS_AT_ONCE: Final = 4
@@ -205,20 +204,16 @@ class Reconciler:
 
     async def _look_up(self, object_ids: list[str]) -> dict[str, str | None]:
         located: dict[str, str | None] = {}
-        waiting = iter(object_ids)
 
-        async def work() -> None:
-            for object_id in waiting:
-                try:
-                    located[object_id] = await self._source.locate_message(object_id)
-                except GraphThrottled:
-                    raise
-                except (GraphError, ConsentError):
-                    self.unverified += 1  # stays in carry.removed: the next run asks again
+        async def look_up(object_id: str) -> None:
+            try:
+                located[object_id] = await self._source.locate_message(object_id)
+            except GraphThrottled:
+                raise
+            except (GraphError, ConsentError):
+                self.unverified += 1  # stays in carry.removed: the next run asks again
 
-        async with anyio.create_task_group() as group:
-            for _ in range(min(LOOKUPS_AT_ONCE, len(object_ids))):
-                group.start_soon(work)
+        await side_by_side(look_up, object_ids, at_once=LOOKUPS_AT_ONCE)
         return located
 
     async def _list_ids(self, candidates: dict[str, _Candidate]) -> dict[str, str | None]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, TypeVar
-
-import anyio
+from typing import Final
 
 from atlas_async.catalog.head import Head
 from atlas_async.catalog.ledger import Ledger, key_of
@@ -19,10 +17,9 @@ from atlas_async.pipeline.batch import PageBatch, SettledPage, loose_batch
 from atlas_async.pipeline.journal import Journal
 from atlas_async.pipeline.ports import MailboxSource
 from atlas_async.pipeline.settle import Settler
+from atlas_async.pipeline.side_by_side import side_by_side
 from atlas_async.pipeline.surroundings import RunOptions
 from atlas_async.pipeline.tree import FolderTree, recorded_tree
-
-T = TypeVar("T")
 
 TRIES_AT_ONCE: Final = 4
 """Items asked for at once: as many as Graph grants a mailbox."""
@@ -119,7 +116,8 @@ async def retry_ledger(
             # there are leaves that to one that does.
             journal.ledger.forget_object(entry.object_id)
 
-    await _side_by_side(locate, [entry for entry in entries if entry.kind == "message"])
+    messages = [entry for entry in entries if entry.kind == "message"]
+    await side_by_side(locate, messages, at_once=TRIES_AT_ONCE)
     for folder_id, ids in sorted(found.items()):
         journal.absorb(await settler.settle(batch(folder_id, ids)))
     # What a folder said has left is looked up with the other removals, its attachments with it.
@@ -136,20 +134,7 @@ async def retry_ledger(
         await settler.refetch_attachments(record, page)
         journal.absorb(page, shown=False)
 
-    await _side_by_side(refetch, owners)
-
-
-async def _side_by_side(work: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:
-    """Do ``work`` for every item, several at once: a night of errors leaves many thousands."""
-    waiting = iter(items)
-
-    async def worker() -> None:
-        for item in waiting:
-            await work(item)
-
-    async with anyio.create_task_group() as group:
-        for _ in range(min(TRIES_AT_ONCE, len(items))):
-            group.start_soon(worker)
+    await side_by_side(refetch, owners, at_once=TRIES_AT_ONCE)
 
 
 async def _locate(source: MailboxSource, entry: NotStored) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +15,13 @@ from atlas_async.catalog.lease import Lease
 from atlas_async.catalog.reader import MailboxReader
 from atlas_async.catalog.snapshot import Snapshot
 from atlas_async.catalog.vault import Vault
+from atlas_async.clock import Clock, SystemClock
 from atlas_async.emulator import Corpus, CorpusOptions, Emulator
 from atlas_async.errors import ForeignObject, IntegrityError
 from atlas_async.model.report import Outcome
 from atlas_async.operations.tenant import Tenant
 from atlas_async.sdk import Atlas
+from atlas_async.store.memory import MemoryStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.commits import Letter, committed
 from tests.fakes.histories import tenant_settings
@@ -113,15 +117,24 @@ async def test_a_descriptor_without_a_manifest_is_no_snapshot() -> None:
     assert [s.snapshot_id for s in await reader.snapshots()] == ["aaa"]
 
 
-@pytest.mark.parametrize("state", ["damaged", "missing", "foreign", "behind"])
-async def test_a_run_goes_on_whatever_became_of_the_head(state: str) -> None:
-    """The next run continues the newest snapshot and shows the mailbox exactly."""
+@asynccontextmanager
+async def open_mailbox(
+    clock: Clock | None = None,
+) -> AsyncIterator[tuple[Emulator, MemoryStore, Atlas]]:
+    """Give a tenant with one mailbox of twelve messages, an empty bucket, and the engine."""
     options = CorpusOptions.plain(mailboxes=1, messages=12, body_bytes=200)
     store = existing_store()
     async with (
         Emulator(Corpus(options), tls=True) as emulator,
-        Atlas(tenant_settings(emulator), store=store) as atlas,
+        Atlas(tenant_settings(emulator), store=store, clock=clock or SystemClock()) as atlas,
     ):
+        yield emulator, store, atlas
+
+
+@pytest.mark.parametrize("state", ["damaged", "missing", "foreign", "behind"])
+async def test_a_run_goes_on_whatever_became_of_the_head(state: str) -> None:
+    """The next run continues the newest snapshot and shows the mailbox exactly."""
+    async with open_mailbox() as (emulator, store, atlas):
         await atlas.backup([USER])
         older_head = store.bucket.objects[head_key(USER)].body
         emulator.control.mutate(USER, {"op": "create", "folder": "inbox", "subject": "second"})
@@ -144,12 +157,7 @@ async def test_a_run_goes_on_whatever_became_of_the_head(state: str) -> None:
 @pytest.mark.parametrize("state", ["damaged", "missing", "foreign"])
 async def test_a_run_without_changes_mends_the_head(state: str) -> None:
     """It commits nothing, and afterwards verify finds nothing and a quiet run costs one request."""
-    options = CorpusOptions.plain(mailboxes=1, messages=12, body_bytes=200)
-    store = existing_store()
-    async with (
-        Emulator(Corpus(options), tls=True) as emulator,
-        Atlas(tenant_settings(emulator), store=store) as atlas,
-    ):
+    async with open_mailbox() as (_, store, atlas):
         await atlas.backup([USER])
         whole = store.bucket.objects[head_key(USER)].body
         (kept,) = await atlas.list_snapshots(USER)
@@ -172,13 +180,8 @@ async def test_a_newest_snapshot_whose_manifest_is_gone(snapshots: int) -> None:
 
     The head still names it, so runs find nothing changed, and the list lacks it.
     """
-    options = CorpusOptions.plain(mailboxes=1, messages=12, body_bytes=200)
-    store = existing_store()
     clock = FakeClock(autojump=True)
-    async with (
-        Emulator(Corpus(options), tls=True) as emulator,
-        Atlas(tenant_settings(emulator), store=store, clock=clock) as atlas,
-    ):
+    async with open_mailbox(clock) as (emulator, store, atlas):
         for number in range(snapshots):
             emulator.control.mutate(
                 USER, {"op": "create", "folder": "inbox", "subject": f"number {number}"}
@@ -203,8 +206,6 @@ async def test_a_newest_snapshot_whose_manifest_is_gone(snapshots: int) -> None:
 
 async def spoil_head(store: object, state: str, older: bytes) -> None:
     """Do to the first user's head what ``state`` says."""
-    from atlas_async.store.memory import MemoryStore
-
     assert isinstance(store, MemoryStore)
     key = head_key(USER)
     body = store.bucket.objects[key].body

@@ -1,0 +1,28 @@
+"""Several at once: one piece of work for every item, by a bounded number of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+
+async def side_by_side(
+    work: Callable[[T], Awaitable[None]], items: Sequence[T], *, at_once: int
+) -> None:
+    """Do ``work`` for every item, ``at_once`` of them at a time: there may be many thousands.
+
+    Raises an ``ExceptionGroup`` of what ``work`` raised; the rest is cancelled then.
+    """
+    waiting = iter(items)
+
+    async def worker() -> None:
+        for item in waiting:
+            await work(item)
+
+    async with anyio.create_task_group() as group:
+        for _ in range(min(at_once, len(items))):
+            group.start_soon(worker)
