@@ -10,6 +10,8 @@
     |- KeyMaterialError            12   passphrase or wrapped key cannot be used
     |- GraphError                   1   Microsoft Graph answered with an error
     |  |- GraphItemError            1   permanent for this item alone
+    |  |  `- GraphTooLarge          1   more than a request, attachment or message may have
+    |  |- GraphConflict             1   409, 412: it is there already, or was changed meanwhile
     |  |- GraphNotFound             1   404: the item or folder is gone
     |  |- NoMailbox                 1   the principal has no mailbox Graph can read
     |  |- SyncStateGone             1   delta token expired: enumerate that folder again
@@ -137,6 +139,14 @@ class GraphItemError(GraphError):
     """This item cannot be read, now or later; its neighbours can."""
 
 
+class GraphTooLarge(GraphItemError):
+    """More bytes than Graph takes in a request, an attachment or a message."""
+
+
+class GraphConflict(GraphError):
+    """What was to be made is there already, or somebody changed it at the same moment."""
+
+
 class GraphNotFound(GraphError):
     """The message, attachment or folder is gone (404 with an error code)."""
 
@@ -150,7 +160,7 @@ class SyncStateGone(GraphError):
 
 
 class MailboxOverQuota(GraphError):
-    """The mailbox is over quota, so delta is refused while plain listing works."""
+    """The mailbox is over quota: delta is refused while plain listing works, and so are writes."""
 
 
 class GraphThrottled(GraphError):

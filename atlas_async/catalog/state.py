@@ -158,7 +158,39 @@ async def merge(vault: Vault, runs: Sequence[Run], *, keep_gone: bool) -> AsyncI
         async for rows in _blocks(vault, runs[0]):
             yield rows if keep_gone else [row for row in rows if not is_gone(row)]
         return
-    sources = [_blocks(vault, run) for run in runs]
+    async for batch in newest_rows([_blocks(vault, run) for run in runs]):
+        yield batch if keep_gone else [row for row in batch if not is_gone(row)]
+
+
+async def ever(
+    vault: Vault, first: Sequence[Run], later: Sequence[Run]
+) -> AsyncIterator[list[Row]]:
+    """Yield what a state held and what was recorded after it, whether or not it was removed since.
+
+    Args:
+        vault: Where the segments are.
+        first: The state to begin with, as ``merge`` takes it.
+        later: Runs that later states name and it does not, oldest first.
+    """
+    sources = [merge(vault, first, keep_gone=False)] if first else []
+    sources += [_live(_blocks(vault, run)) for run in later]
+    async for batch in newest_rows(sources):
+        yield batch
+
+
+async def _live(source: AsyncIterator[list[Row]]) -> AsyncIterator[list[Row]]:
+    async for rows in source:
+        live = [row for row in rows if not is_gone(row)]
+        if live:
+            yield live
+
+
+async def newest_rows(sources: Sequence[AsyncIterator[list[Row]]]) -> AsyncIterator[list[Row]]:
+    """Yield the newest row of every id, in row order, in lists of some hundred.
+
+    Args:
+        sources: Each in row order, oldest source first.
+    """
     heap: list[tuple[tuple[int, str], int, int, list[Row]]] = []
     for age, source in enumerate(sources):
         await _push(heap, source, -age)
@@ -175,11 +207,10 @@ async def merge(vault: Vault, runs: Sequence[Run], *, keep_gone: bool) -> AsyncI
         if row["object_id"] == last:
             continue
         last = row["object_id"]
-        if keep_gone or not is_gone(row):
-            batch.append(row)
-            if len(batch) >= 512:  # noqa: PLR2004 -- any size does; it only amortises the await
-                yield batch
-                batch = []
+        batch.append(row)
+        if len(batch) >= 512:  # noqa: PLR2004 -- any size does; it only amortises the await
+            yield batch
+            batch = []
     if batch:
         yield batch
 

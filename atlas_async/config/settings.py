@@ -111,6 +111,9 @@ class Limits:
         window_requests: Requests per mailbox and ``window_seconds``; Microsoft's limit is 10,000
             in 10 minutes. The default stays 2 % below it, for other users of the application.
         window_seconds: Length of that window.
+        upload_bytes: Bytes of requests sent to a mailbox within ``upload_seconds``; Microsoft's
+            limit is 150 MB in 5 minutes (same page). The default stays 2 % below it.
+        upload_seconds: Length of that window.
         uploads: PUTs in flight at once, over all mailboxes.
         byte_budget: Bytes of mail held in memory at once, over all mailboxes.
         retries: Further tries of a Graph or store request that failed in a passing way. Where a
@@ -125,6 +128,8 @@ class Limits:
     requests_per_mailbox: int = 4
     window_requests: int = 9_800
     window_seconds: float = 600.0
+    upload_bytes: int = 147_000_000
+    upload_seconds: float = 300.0
     uploads: int = 192
     byte_budget: int = 256 * MIB
     retries: int = 10

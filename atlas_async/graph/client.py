@@ -16,7 +16,12 @@ from yarl import URL
 
 from atlas_async.clock import Clock
 from atlas_async.config.settings import Limits
-from atlas_async.errors import ConsentError, GraphProtocolError, GraphThrottled
+from atlas_async.errors import (
+    ConsentError,
+    GraphProtocolError,
+    GraphThrottled,
+    GraphTransient,
+)
 from atlas_async.graph.auth import TokenSource
 from atlas_async.graph.failures import (
     Failure,
@@ -61,13 +66,32 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What a request carries that is not JSON. ``headers`` describe it, its type among them."""
+
+    data: bytes
+    headers: Mapping[str, str]
+
+
+READS: Final = frozenset({200})
+WRITES: Final = frozenset({200, 201, 202, 204})
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One request, as it is sent however often it is tried.
 
     Args:
         url: Where to, of the configured origin; a function is asked before every try.
         where: What it concerns, for errors.
-        body: JSON to POST; a GET when None.
+        body: JSON to send; a GET when it and ``content`` are None.
+        method: How to send; a POST when there is anything to send, else a GET.
+        content: Bytes to send in place of JSON.
+        success: Statuses that mean that it worked.
+        confirm: Asked before another try of what may have been carried out although no answer
+            said so. Returns the answer when it has been, else None.
+        anonymous: Whether the URL itself is the permission, so that no token goes along. It need
+            not lead to the configured origin then.
         encoding: ``Accept-Encoding``.
         cost: Requests it counts for.
         page_size: Asked before every try for ``odata.maxpagesize``.
@@ -78,11 +102,22 @@ class Call:
     url: str | Callable[[], str]
     where: str
     body: JsonObject | None = None
+    method: str = ""
+    content: Content | None = None
+    success: frozenset[int] = READS
+    confirm: Callable[[], Awaitable[JsonObject | None]] | None = None
+    anonymous: bool = False
     encoding: str = "gzip"
     cost: int = 1
     page_size: Callable[[], int] | None = None
     shrink: Callable[[], bool] | None = None
     retries: int | None = None
+
+    @property
+    def verb(self) -> str:
+        """The HTTP method."""
+        sends = self.body is not None or self.content is not None
+        return self.method or ("POST" if sends else "GET")
 
 
 class GraphClient:
@@ -181,12 +216,53 @@ class GraphClient:
         seconds = retry_after_seconds(headers, self._clock.now())
         lane.throttle(FIRST_PAUSE if seconds is None else seconds, crowded=crowded)
 
+    async def change(self, lane: Lane, call: Call) -> JsonObject:
+        """Send what changes something; return the JSON answer, empty where there is none.
+
+        What is not certain to have been carried out is only sent again when ``call.confirm`` does
+        not find that it was.
+
+        Raises:
+            GraphError: See the subclasses; what the last try met.
+            AuthError: No token, or a permission is missing.
+        """
+        uncertain = False
+
+        async def before() -> JsonObject | None:
+            return await call.confirm() if uncertain and call.confirm is not None else None
+
+        async def read(response: aiohttp.ClientResponse) -> JsonObject:
+            body = await read_body(response, None, MOST_UNLEASED)
+            lane.count_bytes(len(body))
+            if not body.strip():
+                return {}
+            try:
+                return parse_object(body)
+            except BrokenJsonError as error:
+                raise AttemptFailedError(_broken(response, call, error)) from error
+
+        def failed(failure: Failure) -> None:
+            nonlocal uncertain
+            uncertain = uncertain or failure.remedy in {Remedy.BACK_OFF, Remedy.REPEAT}
+
+        try:
+            return await self._persist(lane, call, read, before=before, failed=failed)
+        except GraphTransient:
+            # The last try may have been carried out as well.
+            found = await before()
+            if found is None:
+                raise
+            return found
+
     async def _persist(
         self,
         lane: Lane,
         call: Call,
         use: Callable[[aiohttp.ClientResponse], Awaitable[T]],
         kept: AsyncExitStack | None = None,
+        *,
+        before: Callable[[], Awaitable[T | None]] | None = None,
+        failed: Callable[[Failure], None] = lambda _: None,
     ) -> T:
         persistence = Persistence(
             self._limits,
@@ -198,25 +274,31 @@ class GraphClient:
 
         async def attempt() -> T:
             generation = 0
+            done = await before() if before is not None else None
+            if done is not None:
+                return done
             try:
                 async with AsyncExitStack() as stack:
                     await self._take_place(lane, call, stack)
-                    token = await self._tokens.token()
-                    generation = token.generation
+                    secret = ""
+                    if not call.anonymous:
+                        token = await self._tokens.token()
+                        generation, secret = token.generation, token.text.reveal()
                     with network_failures(call.where):
-                        response = await self._send(lane, call, token.text.reveal(), stack)
+                        response = await self._send(lane, call, secret, stack)
                         result = await use(response)
                     if kept is not None:
                         kept.push_async_exit(stack.pop_all())
                     return result
-            except AttemptFailedError as failed:
-                judged = await self._respond(failed.failure, lane, persistence, generation)
-                raise AttemptFailedError(judged) from failed.__cause__
+            except AttemptFailedError as refused:
+                failed(refused.failure)
+                judged = await self._respond(refused.failure, lane, persistence, generation)
+                raise AttemptFailedError(judged) from refused.__cause__
 
         try:
             return await persistence.retrying()(attempt)
-        except AttemptFailedError as failed:
-            raise failed.failure.error from failed.__cause__
+        except AttemptFailedError as last:
+            raise last.failure.error from last.__cause__
 
     async def _take_place(self, lane: Lane, call: Call, stack: AsyncExitStack) -> None:
         if lane.gate.fenced_for > self._limits.patience:
@@ -226,6 +308,8 @@ class GraphClient:
                 where=call.where,
             )
             raise AttemptFailedError(Failure(error))
+        sent = len(call.content.data) if call.content is not None else 0
+        await stack.enter_async_context(lane.window.share(sent))
         slot = lane.gate.slot(cost=call.cost, alone=call.cost > 1)
         await stack.enter_async_context(slot)
 
@@ -233,19 +317,22 @@ class GraphClient:
         self, lane: Lane, call: Call, token: str, stack: AsyncExitStack
     ) -> aiohttp.ClientResponse:
         headers = {
-            "Authorization": f"Bearer {token}",
             "Accept": "application/json" if call.encoding == "gzip" else "*/*",
             "Accept-Encoding": call.encoding,
-            "Prefer": _prefer(call),
             "client-request-id": str(uuid4()),
         }
+        if not call.anonymous:
+            headers |= {"Authorization": f"Bearer {token}", "Prefer": _prefer(call)}
         data = None
-        if call.body is not None:
+        if call.content is not None:
+            data = call.content.data
+            headers.update(call.content.headers)
+        elif call.body is not None:
             data = orjson.dumps(call.body)
             headers["Content-Type"] = "application/json"
         lane.count_request(call.cost)
         request = self._session.request(
-            "GET" if data is None else "POST",
+            call.verb,
             URL(call.url if isinstance(call.url, str) else call.url(), encoded=True),
             headers=headers,
             data=data,
@@ -253,14 +340,19 @@ class GraphClient:
         )
         with anyio.fail_after(HEAD_SECONDS):
             response = await stack.enter_async_context(request)
-        if response.status != 200:  # noqa: PLR2004 - 200 OK, the only success of a read
+        if response.status not in call.success:
             raise AttemptFailedError(await self._judge(response, lane, call))
         return response
 
     async def _judge(self, response: aiohttp.ClientResponse, lane: Lane, call: Call) -> Failure:
         body = await read_error_body(response)
         refusal = read_refusal(
-            response.status, response.headers, body, area=lane.area, where=call.where
+            response.status,
+            response.headers,
+            body,
+            area=lane.area,
+            where=call.where,
+            writing=call.success is not READS,
         )
         return classify(refusal, response.headers, empty=not body, now=self._clock.now())
 

@@ -13,7 +13,6 @@ ITEM_CODES: Final = frozenset(
         "errorinvalididmalformed",
         "errorinvalididnotanitemattachmentid",
         "errorinvalidrecipients",
-        "errormessagesizeexceeded",
         "errormimecontentconversionfailed",
         "errormimecontentinvalid",
         "errorunsupportedmimeconversion",
@@ -21,6 +20,26 @@ ITEM_CODES: Final = frozenset(
     }
 )
 """The item itself cannot be read; its neighbours can."""
+
+TOO_LARGE_CODES: Final = frozenset(
+    {
+        "errorattachmentsizelimitexceeded",
+        "errormessagesizeexceeded",
+        "errorrequestbodytoolarge",
+        "requestentitytoolarge",
+        "requesttoolarge",
+    }
+)
+"""More than a request, an attachment or a message may have."""
+CONFLICT_CODES: Final = frozenset(
+    {
+        "errorfolderexists",
+        "errorirresolvableconflict",
+        "errorfoldernameconflict",
+        "namealreadyexists",
+    }
+)
+CONFLICT_STATUSES: Final = frozenset({409, 412})
 
 GONE_CODES: Final = frozenset(
     {"erroritemnotfound", "errorfoldernotfound", "errorparentfoldernotfound", "itemnotfound"}

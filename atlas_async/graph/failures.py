@@ -15,17 +15,21 @@ from typing import TYPE_CHECKING, Final
 from atlas_async.errors import (
     AuthError,
     ConsentError,
+    GraphConflict,
     GraphError,
     GraphItemError,
     GraphNotFound,
     GraphProtocolError,
     GraphThrottled,
+    GraphTooLarge,
     GraphTransient,
     MailboxOverQuota,
     NoMailbox,
     SyncStateGone,
 )
 from atlas_async.graph.codes import (
+    CONFLICT_CODES,
+    CONFLICT_STATUSES,
     CROWDED,
     GONE_CODES,
     HEAVY_STATUSES,
@@ -36,6 +40,7 @@ from atlas_async.graph.codes import (
     SYNC_CODES,
     THROTTLE_CODES,
     THROTTLE_STATUSES,
+    TOO_LARGE_CODES,
 )
 
 if TYPE_CHECKING:
@@ -93,6 +98,7 @@ class Refusal:
     request_id: str
     where: str
     area: Area
+    writing: bool = False
 
     def has(self, codes: frozenset[str]) -> bool:
         """Tell whether any code of the chain is one of ``codes``."""
@@ -112,9 +118,18 @@ class Refusal:
 
 
 def read_refusal(
-    status: int, headers: Mapping[str, str], body: bytes, *, area: Area, where: str
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    area: Area,
+    where: str,
+    writing: bool = False,
 ) -> Refusal:
-    """Read an error answer of any shape; ``headers`` must ignore case."""
+    """Read an error answer of any shape; ``headers`` must ignore case.
+
+    ``writing`` tells whether the request was to change something.
+    """
     codes, message = _error_chain(body)
     return Refusal(
         status=status,
@@ -124,6 +139,7 @@ def read_refusal(
         request_id=headers.get("request-id", ""),
         where=where,
         area=area,
+        writing=writing,
     )
 
 
@@ -142,7 +158,7 @@ def classify(
     status = refusal.status
     if refusal.has(SYNC_CODES) or status == 410:  # noqa: PLR2004 - 410 Gone
         return Failure(refusal.error(SyncStateGone, "The delta link is no longer honoured"))
-    if "errorquotaexceeded" in refusal.codes:
+    if "errorquotaexceeded" in refusal.codes or status == 507:  # noqa: PLR2004 - 507 Insufficient Storage
         return Failure(refusal.error(MailboxOverQuota, "The mailbox is over its quota"))
     if status in THROTTLE_STATUSES or refusal.has(THROTTLE_CODES):
         return _throttled(refusal, wait)
@@ -155,7 +171,16 @@ def classify(
         error = refusal.error(GraphTransient, "Microsoft Graph could not answer", hint)
         heavy = status in HEAVY_STATUSES or "errortimeoutexpired" in refusal.codes
         return Failure(error, Remedy.BACK_OFF, wait, heavy=heavy)
-    return _refused(refusal, empty=empty)
+    return _unwritable(refusal) or _refused(refusal, empty=empty)
+
+
+def _unwritable(refusal: Refusal) -> Failure | None:
+    """Judge what only writes meet."""
+    if refusal.has(TOO_LARGE_CODES) or refusal.status == 413:  # noqa: PLR2004 - 413 Content Too Large
+        return Failure(refusal.error(GraphTooLarge, "It is larger than Microsoft Graph takes"))
+    if refusal.status in CONFLICT_STATUSES or refusal.has(CONFLICT_CODES):
+        return Failure(refusal.error(GraphConflict, "Microsoft Graph has it in another state"))
+    return None
 
 
 def _refused(refusal: Refusal, *, empty: bool) -> Failure:
@@ -224,10 +249,13 @@ def _unauthorized(refusal: Refusal, challenge: str) -> Failure:
 
 
 def _consent_error(refusal: Refusal) -> ConsentError:
-    permission = "Mail.Read" if refusal.area is Area.MAIL else "User.Read.All"
+    mail = "Mail.ReadWrite" if refusal.writing else "Mail.Read"
+    permission = mail if refusal.area is Area.MAIL else "User.Read.All"
+    role = f", where the role is named Application {mail}" if refusal.writing else ""
     scoped = (
         " If access is limited to some mailboxes (RBAC for Applications, or an application access "
-        "policy), this mailbox is outside the scope; a change takes up to two hours to apply."
+        f"policy), this mailbox is outside the scope{role}; a change takes up to two hours to "
+        "apply."
         if refusal.area is Area.MAIL
         else ""
     )

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 from atlas_async.graph.failures import Area
 from atlas_async.graph.gate import Gate, GateRules
+from atlas_async.graph.upload_window import UploadRules, UploadWindow
 from atlas_async.model.source import Usage
 
 if TYPE_CHECKING:
@@ -25,15 +26,22 @@ class Lane:
         name: Mailbox address, or an empty string for the directory.
         area: Which part of Graph it is.
         gate: Its limits.
+        window: How many bytes it may be sent.
         on_throttle: Told of every wait Graph asks for.
     """
 
     def __init__(
-        self, name: str, area: Area, gate: Gate, on_throttle: OnThrottle | None = None
+        self,
+        name: str,
+        area: Area,
+        gate: Gate,
+        window: UploadWindow,
+        on_throttle: OnThrottle | None = None,
     ) -> None:
         self.name = name
         self.area = area
         self.gate = gate
+        self.window = window
         self._on_throttle = on_throttle
         self._requests = 0
         self._throttled = 0
@@ -56,6 +64,11 @@ class Lane:
         if self._on_throttle is not None:
             scope = "mailbox" if self.area is Area.MAIL else "tenant"
             self._on_throttle(self.name, seconds, scope)
+
+    @property
+    def idle(self) -> bool:
+        """Whether forgetting this lane would change nothing."""
+        return self.gate.idle and self.window.idle
 
     @property
     def usage(self) -> Usage:
@@ -83,7 +96,7 @@ class LaneBook:
 
     def mailbox(self, user_id: str, address: str) -> Lane:
         """Return the lane of a mailbox, the same one while its window or anybody remembers it."""
-        self._recent = {key: lane for key, lane in self._recent.items() if not lane.gate.idle}
+        self._recent = {key: lane for key, lane in self._recent.items() if not lane.idle}
         lane = self._alive.get(user_id)
         if lane is None:
             lane = self._alive[user_id] = self._open(address, Area.MAIL)
@@ -95,4 +108,5 @@ class LaneBook:
         rules = GateRules(
             limits.requests_per_mailbox, limits.window_requests, limits.window_seconds
         )
-        return Lane(name, area, Gate(rules, self._clock), self._on_throttle)
+        window = UploadWindow(UploadRules(limits.upload_bytes, limits.upload_seconds), self._clock)
+        return Lane(name, area, Gate(rules, self._clock), window, self._on_throttle)

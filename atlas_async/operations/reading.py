@@ -5,18 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
 
+from atlas_async.catalog import content
 from atlas_async.catalog.reader import SnapshotView
-from atlas_async.errors import (
-    FormatError,
-    IntegrityError,
-    ObjectNotFound,
-    SnapshotNotFound,
-    UsageError,
-)
-from atlas_async.model.message import load_json
-from atlas_async.model.record import MessageRecord, message_key
+from atlas_async.errors import IntegrityError, SnapshotNotFound, UsageError
+from atlas_async.model.record import MessageRecord
 from atlas_async.model.source import JsonObject
 from atlas_async.operations.listing import open_snapshot
 from atlas_async.operations.tenant import Tenant
@@ -116,38 +109,11 @@ async def _matching(view: SnapshotView, beginning: str) -> list[tuple[SnapshotVi
 async def _content(tenant: Tenant, view: SnapshotView, record: MessageRecord) -> MessageContent:
     mailbox_id = view.summary.mailbox_id
     vault, _ = tenant.vault(mailbox_id)
-    key = message_key(mailbox_id, record["checksum"])
-    try:
-        plaintext = await vault.read_content(key, record["checksum"])
-    except ObjectNotFound:
-        msg = "the object of this message is missing from the bucket"
-        raise FormatError(msg, where=key, hint="run `atlas verify`") from None
-    try:
-        resource = load_json(plaintext)
-    except ValueError as error:
-        msg = f"the stored message is not JSON: {error}"
-        raise FormatError(msg, where=key) from None
-    if not isinstance(resource, dict):
-        msg = "the stored message is not a JSON object"
-        raise FormatError(msg, where=key)
+    stored = await content.read_message(vault, record)
     return MessageContent(
         mailbox_id=mailbox_id,
         snapshot_id=view.summary.snapshot_id,
         record=record,
-        resource=_as_of(cast("JsonObject", resource), record),
-        plaintext=plaintext,
+        resource=stored.resource,
+        plaintext=stored.plaintext,
     )
-
-
-def _as_of(resource: JsonObject, record: MessageRecord) -> JsonObject:
-    """Lay the snapshot's state over the stored resource. Atlas's snapshots have none to lay."""
-    if record["is_read"] is None and not record["modified"]:
-        return resource
-    state: JsonObject = {"categories": record["categories"], "parentFolderId": record["folder_id"]}
-    if record["is_read"] is not None:
-        state["isRead"] = record["is_read"]
-    if record["flag"] is not None:
-        state["flag"] = record.get("flag_detail") or {"flagStatus": record["flag"]}
-    if record["modified"]:
-        state["lastModifiedDateTime"] = record["modified"]
-    return {**resource, **state}

@@ -19,6 +19,7 @@ from atlas_async.catalog.state import write_run
 from atlas_async.errors import (
     ForeignObject,
     FormatError,
+    PartMissing,
     IntegrityError,
     SnapshotNotFound,
     StoreTransient,
@@ -132,7 +133,7 @@ async def test_a_missing_or_foreign_message_object_is_never_shown(store: MemoryS
     with pytest.raises(ForeignObject):
         await read_message(tenant, "m1")
     await store.delete(keys["m1"])
-    with pytest.raises(FormatError, match="missing") as caught:
+    with pytest.raises(PartMissing, match="missing") as caught:
         await read_message(tenant, "m1")
     assert caught.value.exit_code == 16
 
