@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import anyio
 
 from atlas_async.catalog.reader import SnapshotSummary, SnapshotView
 from atlas_async.clock import Clock, SystemClock
-from atlas_async.config.settings import FolderChoice, Settings
+from atlas_async.config.settings import FolderChoice, GraphSettings, Settings
 from atlas_async.errors import ConfigError, UsageError
 from atlas_async.model.events import Event
 from atlas_async.model.report import RunReport
@@ -30,6 +31,17 @@ from atlas_async.operations.verification import VerifyReport
 from atlas_async.store.base import ObjectStore
 
 if TYPE_CHECKING:  # loaded by the verbs that need it, which nothing else waits for
+    from atlas_async.catalog.content import SealedContent
+    from atlas_async.export.forms import ExportForm
+    from atlas_async.export.report import ExportReport
+    from atlas_async.model.restoring import (
+        RestoreJob,
+        RestoreOptions,
+        RestoreReport,
+        UndoReport,
+    )
+    from atlas_async.operations.export import Checkpoints
+    from atlas_async.operations.found import FindReport, IndexMode, Take
     from atlas_async.operations.hands import MailSource, OpenHands, OpenSource
     from atlas_async.operations.key_check import KeyCheck, Protects
     from atlas_async.operations.key_copy import KeyCopy
@@ -37,7 +49,10 @@ if TYPE_CHECKING:  # loaded by the verbs that need it, which nothing else waits 
     from atlas_async.operations.key_protection import ProtectionReport
     from atlas_async.operations.ledger import Forgetting, LedgerEntry
     from atlas_async.operations.pruning import PruneReport
+    from atlas_async.operations.restore import OpenTarget, RestoreWish
+    from atlas_async.operations.selection import Selection
     from atlas_async.pipeline.stop import StopSignal
+    from atlas_async.search.query import Query
     from atlas_async.store.protection import ObjectProtection
 
 
@@ -120,6 +135,7 @@ class Atlas:
         *,
         folders: FolderChoice | None = None,
         full: bool = False,
+        mime: bool | None = None,
         allow_replica: bool = False,
         stop: StopSignal | None = None,
         processes: int | None = None,
@@ -131,6 +147,9 @@ class Atlas:
             mailboxes: Addresses or directory ids; None for all.
             folders: Which folders; every mail folder by default.
             full: Enumerate folders anew instead of asking for changes.
+            mime: Store the original MIME of every new or changed message, and of those met that
+                lack it, beside it: one request and all its bytes for each. None: as
+                ``settings.mime`` says. With ``full`` every message is met.
             allow_replica: Back up into a bucket that is marked as a replica.
             stop: Ends the run early, in order, with partial snapshots.
             processes: Spread the mailboxes over so many worker processes; the limits hold for
@@ -153,6 +172,7 @@ class Atlas:
         options = RunOptions(
             folders=folders or FolderChoice(),
             full=full,
+            mime=self.settings.mime if mime is None else mime,
             page_size=limits.page_size,
             requests_at_once=limits.requests_per_mailbox,
             spool_directory=self.settings.spool_directory,
@@ -184,6 +204,186 @@ class Atlas:
             self._opened, object_id, snapshot=snapshot, mailbox=mailbox
         )
 
+    def open_original(
+        self, object_id: str, *, snapshot: str | None = None, mailbox: str | None = None
+    ) -> AbstractAsyncContextManager[SealedContent]:
+        """Open one message's original MIME, checked already; ``size`` and pieces of bytes.
+
+        Raises:
+            SnapshotNotFound: No such message, or no original of it is stored.
+        """
+        from atlas_async.operations.originals import open_original  # noqa: PLC0415 -- start-up time
+
+        return open_original(self._opened, object_id, snapshot=snapshot, mailbox=mailbox)
+
+    async def find(
+        self,
+        query: Query,
+        *,
+        mailboxes: Sequence[str] | None = None,
+        selection: Selection | None = None,
+        index: IndexMode | None = None,
+        take: Take | None = None,
+        stop: StopSignal | None = None,
+    ) -> FindReport:
+        """Find messages.
+
+        Args:
+            query: What they must have.
+            mailboxes: Addresses; None for all, or for the one whose snapshot ``selection`` names.
+            selection: Which snapshots, folders and times: the newest snapshots by default. Its
+                mailbox is not looked at.
+            index: What to do with the index of words; None: use it, and bring it up to date.
+            take: Handed each match as it is found; without it the report has them, newest first.
+            stop: Ends the search early, in order: what was found and indexed stays.
+
+        Raises:
+            UsageError: The query has nothing to look for, or no mailbox has such a folder.
+            SnapshotNotFound: No such mailbox or snapshot.
+            KeyMaterialError, StoreError: The bucket cannot be opened or read.
+        """
+        from atlas_async.operations import finding  # noqa: PLC0415 -- start-up time
+        from atlas_async.operations.found import IndexMode  # noqa: PLC0415
+
+        return await finding.find(
+            self._opened,
+            self._emit,
+            query,
+            mailboxes=mailboxes,
+            selection=selection,
+            index=index or IndexMode.AUTO,
+            take=take,
+            stopped=lambda: stop is not None and stop.requested,
+        )
+
+    async def update_index(
+        self,
+        mailboxes: Sequence[str] | None = None,
+        *,
+        selection: Selection | None = None,
+        rebuild: bool = False,
+        stop: StopSignal | None = None,
+    ) -> FindReport:
+        """Bring the index of words of mailboxes up to date, without searching.
+
+        Args:
+            mailboxes: Addresses; None for all.
+            selection: Whose messages: those of the newest snapshots by default.
+            rebuild: Delete it first.
+            stop: Ends it early, in order: what was indexed stays.
+
+        Raises: as ``find``.
+        """
+        from atlas_async.operations import finding  # noqa: PLC0415 -- start-up time
+
+        return await finding.update_index(
+            self._opened,
+            self._emit,
+            mailboxes=mailboxes,
+            selection=selection,
+            rebuild=rebuild,
+            stopped=lambda: stop is not None and stop.requested,
+        )
+
+    async def drop_index(
+        self, mailboxes: Sequence[str] | None = None
+    ) -> dict[str, tuple[int, int]]:
+        """Delete the index of words of mailboxes, or of all; nothing else is lost.
+
+        Returns:
+            Objects and bytes deleted, by mailbox.
+
+        Raises:
+            SnapshotNotFound: The bucket has nothing of such a mailbox.
+            StoreError: The store failed, or refuses.
+        """
+        from atlas_async.operations.finding import drop_index  # noqa: PLC0415 -- start-up time
+
+        return await drop_index(self._opened, mailboxes=mailboxes)
+
+    async def restore(
+        self,
+        wishes: Sequence[RestoreWish],
+        options: RestoreOptions | None = None,
+        *,
+        target: GraphSettings | None = None,
+        stop: StopSignal | None = None,
+    ) -> list[RestoreReport]:
+        """Bring mail back into mailboxes.
+
+        Running the same restore again creates nothing twice and continues one that was stopped or
+        killed. Cancelling it is safe at any moment.
+
+        Args:
+            wishes: What to restore, and into which mailbox.
+            options: How; below a folder of its own by default.
+            target: The tenant to restore to; the tenant of the settings when None.
+            stop: Ends it early, in order; what is in hand is finished.
+
+        Returns:
+            A report for every wish. A mailbox that fails does not raise.
+
+        Raises:
+            SnapshotNotFound, UsageError, IntegrityError: A selection means nothing, or what it
+                means cannot be read; nothing was written.
+            AuthError: Entra ID refuses the credential.
+            StoreError, KeyMaterialError: The bucket cannot be opened.
+        """
+        from atlas_async.model.restoring import RestoreOptions  # noqa: PLC0415 -- start-up time
+        from atlas_async.operations.restore import Restore  # noqa: PLC0415
+        from atlas_async.pipeline.stop import StopSignal  # noqa: PLC0415
+
+        restore = Restore(
+            self._opened,
+            (target or self.settings.graph or self.settings).tenant_id,
+            self._emit,
+            stop or StopSignal(),
+            mailboxes=self.settings.limits.mailboxes,
+        )
+        return await restore.run(self._target(target), wishes, options or RestoreOptions())
+
+    async def restore_jobs(self, mailbox: str) -> list[RestoreJob]:
+        """Return the restores that were begun from a mailbox's snapshots, oldest first."""
+        from atlas_async.operations.restore import restore_jobs  # noqa: PLC0415 -- start-up time
+
+        return await restore_jobs(self._opened, mailbox)
+
+    async def undo_restore(
+        self,
+        mailbox: str,
+        job_id: str,
+        *,
+        target: GraphSettings | None = None,
+        dry_run: bool = False,
+        stop: StopSignal | None = None,
+    ) -> UndoReport:
+        """Remove what a restore has made, and put back what it has replaced.
+
+        Args:
+            mailbox: The mailbox that it restored from.
+            job_id: Its id, the beginning of it, or ``latest``.
+            target: The tenant that it restored to; the tenant of the settings when None.
+            dry_run: Say what would be removed.
+            stop: Ends it early, in order; running it again continues.
+
+        Raises:
+            SnapshotNotFound, UsageError: There is no such restore, or it was taken back already.
+            LockedError: A restore from this mailbox is under way.
+            AuthError, StoreError, KeyMaterialError: As they come.
+        """
+        from atlas_async.operations.restore import undo_restore  # noqa: PLC0415 -- start-up time
+        from atlas_async.pipeline.stop import StopSignal  # noqa: PLC0415
+
+        return await undo_restore(
+            self._opened,
+            self._target(target),
+            mailbox,
+            job_id,
+            emit=self._emit,
+            stop=stop or StopSignal(),
+            dry_run=dry_run,
+        )
+
     async def verify(
         self, *, snapshot: str | None = None, mailbox: str | None = None
     ) -> VerifyReport:
@@ -191,6 +391,58 @@ class Atlas:
         return await verification.verify(
             self._opened, self._emit, snapshot=snapshot, mailbox=mailbox
         )
+
+    async def export(
+        self,
+        selections: Sequence[Selection],
+        path: Path | None = None,
+        *,
+        form: ExportForm | None = None,
+        originals: bool = True,
+        check: bool = True,
+        dry_run: bool = False,
+        stop: StopSignal | None = None,
+        checkpoints: Checkpoints | None = None,
+    ) -> ExportReport:
+        """Write mail as files: an eml for each message, mbox, Maildir or JSON.
+
+        Every message and attachment is checked while it is read. What is damaged or missing is in
+        the report and costs only itself. A call that was stopped, cancelled or killed leaves its
+        work beside ``path``, and the same call continues it; ``path`` itself appears last.
+
+        Args:
+            selections: What; one without mailbox and snapshot means every mailbox.
+            path: A zip where it ends with ``.zip``, a directory otherwise; None makes a name of
+                mailbox and date in the working directory. Nothing that exists is replaced.
+            form: How messages are written; eml by default. A zip holds eml only.
+            originals: Take the original MIME of messages that have it stored.
+            check: Read back what was written before it gets its name.
+            dry_run: Count, and write nothing; sizes are of what is stored.
+            stop: Ends it early, in order.
+            checkpoints: How much may have to be done again after a kill.
+
+        Raises:
+            SnapshotNotFound: No such mailbox, snapshot or message.
+            UsageError: A selection contradicts itself, or ``path`` exists or cannot be written.
+            StoreFull: No space is left; the same call continues.
+            IntegrityError: A snapshot is damaged as a whole, or the disk has lost what was written.
+            KeyMaterialError, StoreError: The bucket cannot be opened or read.
+        """
+        from atlas_async.export.forms import ExportForm  # noqa: PLC0415 -- start-up time
+        from atlas_async.operations.export import Checkpoints, Export  # noqa: PLC0415
+        from atlas_async.pipeline.stop import StopSignal  # noqa: PLC0415
+
+        export = Export(
+            self._opened,
+            self._emit,
+            stop or StopSignal(),
+            form=form or ExportForm.EML,
+            originals=originals,
+            check=check,
+            checkpoints=checkpoints or Checkpoints(),
+        )
+        work = export.dry_run if dry_run else export.run
+        return await work(selections, path)
 
     async def ledger(
         self, mailbox: str | None = None, *, include_forgotten: bool = False
@@ -266,6 +518,7 @@ class Atlas:
             return RunReport(self.settings.tenant_id, (), 0.0)
         limits = self.settings.limits
         options = RunOptions(
+            mime=self.settings.mime,
             page_size=limits.page_size,
             requests_at_once=limits.requests_per_mailbox,
             spool_directory=self.settings.spool_directory,
@@ -392,6 +645,16 @@ class Atlas:
 
         return open_graph(
             self.settings.graph, self.settings.limits, clock=self._clock, emit=self._emit
+        )
+
+    def _target(self, settings: GraphSettings | None) -> OpenTarget:
+        """Return how to open the tenant that is restored to."""
+        if settings is None:
+            return cast("OpenTarget", self._open_source)
+        from atlas_async.graph.opening import open_graph  # noqa: PLC0415 -- start-up time
+
+        return partial(
+            open_graph, settings, self.settings.limits, clock=self._clock, emit=self._emit
         )
 
     def _hands(self, processes: int) -> OpenHands:

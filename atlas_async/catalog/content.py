@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final, cast
 
 from anyio import to_thread
 
+from atlas_async.catalog.layout import original_key
 from atlas_async.catalog.vault import CUT_STREAMS, THREAD_BYTES, Vault
 from atlas_async.crypto.envelope import OVERHEAD_BYTES
 from atlas_async.crypto.spool import StreamOpener
@@ -99,7 +100,7 @@ class SealedContent:
         self._reader = reader
         self.size = size
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
         """Yield the plaintext in order.
 
         A stream that breaks off is read again from its beginning, some times.
@@ -179,6 +180,21 @@ async def open_attachment(
     recorded = attachment["content_bytes"]
     async with open_content(
         vault, key, attachment["checksum"], recorded=recorded, what="attachment"
+    ) as content:
+        yield content
+
+
+@asynccontextmanager
+async def open_original(vault: Vault, record: MessageRecord) -> AsyncIterator[SealedContent]:
+    """Open the original MIME of a message whose record has one (``"original" in record``).
+
+    Raises: as ``read_attachment``; ``KeyError`` for a record without.
+    """
+    original = record["original"]
+    checksum = original["checksum"]
+    key = original_key(vault.mailbox_id, checksum)
+    async with open_content(
+        vault, key, checksum, recorded=original["size_bytes"], what="original"
     ) as content:
         yield content
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final
 
 from atlas_async.errors import UsageError
@@ -95,14 +96,46 @@ def carry_key(mailbox_id: str, checksum: str) -> str:
     return f"{CATALOG_PREFIX}{mailbox_id}/carries/{checksum}"
 
 
-def lease_prefix(mailbox_id: str) -> str:
+def original_key(mailbox_id: str, checksum: str) -> str:
+    """Return the key of a message's original MIME, named by the SHA-256 of its plaintext."""
+    return f"{CATALOG_PREFIX}{mailbox_id}/originals/{checksum}"
+
+
+def index_prefix(mailbox_id: str) -> str:
+    """Return what the keys of a mailbox's index of words start with."""
+    return f"{CATALOG_PREFIX}{mailbox_id}/index/"
+
+
+def index_head_key(mailbox_id: str) -> str:
+    """Return the key of the object that says what an index of words is made of."""
+    return f"{index_prefix(mailbox_id)}head"
+
+
+def index_part_key(mailbox_id: str, checksum: str) -> str:
+    """Return the key of a part of an index of words, named by the SHA-256 of its plaintext."""
+    return f"{index_prefix(mailbox_id)}parts/{checksum}"
+
+
+def restores_prefix(mailbox_id: str) -> str:
+    """Return what the keys of a mailbox's restores start with."""
+    return f"{CATALOG_PREFIX}{mailbox_id}/restores/"
+
+
+class LeasePlace(StrEnum):
+    """What a lease is of: writing a mailbox's backups, or restoring from them."""
+
+    BACKUP = "lease/"
+    RESTORE = "restores/lease/"
+
+
+def lease_prefix(mailbox_id: str, place: LeasePlace = LeasePlace.BACKUP) -> str:
     """Return what the keys of a mailbox's leases start with."""
-    return f"{CATALOG_PREFIX}{mailbox_id}/lease/"
+    return f"{CATALOG_PREFIX}{mailbox_id}/{place.value}"
 
 
-def lease_key(mailbox_id: str, number: int) -> str:
+def lease_key(mailbox_id: str, number: int, place: LeasePlace = LeasePlace.BACKUP) -> str:
     """Return the key of the lease of a number."""
-    return f"{lease_prefix(mailbox_id)}{LAST_LEASE - number:016x}"
+    return f"{lease_prefix(mailbox_id, place)}{LAST_LEASE - number:016x}"
 
 
 def lease_number(key: str) -> int:

@@ -26,7 +26,7 @@ from anyio import to_thread
 
 from atlas_async.catalog.document import FORMAT, pack, unpack
 from atlas_async.catalog.holder import Holder
-from atlas_async.catalog.layout import lease_key, lease_number, lease_prefix
+from atlas_async.catalog.layout import LeasePlace, lease_key, lease_number, lease_prefix
 from atlas_async.clock import Clock
 from atlas_async.crypto.envelope import Sealer
 from atlas_async.errors import (
@@ -78,6 +78,7 @@ class Lease:
         wait: Seconds to wait for another run that is alive; 0 leaves as soon as it shows a beat.
         notice: Told, once, that somebody else holds the mailbox.
         give_up: Tells whether to stop waiting at once.
+        place: What it is the lease of: writing the mailbox's backups, or restoring from it.
 
     ``held`` is true from the first write on. ``before`` is the number that the head names.
     """
@@ -92,7 +93,9 @@ class Lease:
         wait: float = 0.0,
         notice: Notice = lambda _: None,
         give_up: Callable[[], bool] = lambda: False,
+        place: LeasePlace = LeasePlace.BACKUP,
     ) -> None:
+        self._place = place
         self._store = store
         self._sealer = sealer
         self._mailbox_id = mailbox_id
@@ -244,7 +247,10 @@ class Lease:
             with anyio.fail_after(BEAT_SECONDS):
                 await self._write(self.number, self._holder)
             # Whoever took the lease over between the look and the beat has the next number.
-            if await self._store.head(lease_key(self._mailbox_id, self.number + 1)) is not None:
+            if (
+                await self._store.head(lease_key(self._mailbox_id, self.number + 1, self._place))
+                is not None
+            ):
                 raise self._lose()
             self._seen_at = began
 
@@ -340,7 +346,7 @@ class Lease:
         token: str | None = None
         while True:
             page = await self._store.list_page(
-                lease_prefix(self._mailbox_id), token=token, limit=LOOKED_AT
+                lease_prefix(self._mailbox_id, self._place), token=token, limit=LOOKED_AT
             )
             # Whatever else lies there is nobody's lease, and must not hide one.
             for number in filter(None, (lease_number(info.key) for info in page.objects)):
@@ -357,7 +363,7 @@ class Lease:
 
         Raises ``ObjectNotFound``.
         """
-        key = lease_key(self._mailbox_id, number)
+        key = lease_key(self._mailbox_id, number, self._place)
         body = (await self._store.get(key)).body
         mark = hashlib.sha256(body).digest()
         try:
@@ -381,13 +387,13 @@ class Lease:
             }
         )
         sealed = self._sealer.seal(plaintext)
-        key = lease_key(self._mailbox_id, number)
+        key = lease_key(self._mailbox_id, number, self._place)
         await self._store.put(key, sealed.body, md5=sealed.md5, if_absent=if_absent)
 
     async def _delete(self, number: int) -> bool:
         """Delete a lease of ours; return False where that is not permitted."""
         try:
-            await self._store.delete(lease_key(self._mailbox_id, number))
+            await self._store.delete(lease_key(self._mailbox_id, number, self._place))
         except StoreError as error:
             logger.info("the lease of %s stays behind: %s", self._mailbox_id, error)
             return False

@@ -8,13 +8,16 @@ from atlas_async.catalog.head import read_head
 from atlas_async.catalog.layout import (
     carry_key,
     head_key,
+    index_head_key,
     ledger_key,
     manifest_key,
+    original_key,
     segment_key,
     snapshot_key,
 )
 from atlas_async.catalog.manifest import read_manifest
 from atlas_async.catalog.reader import MailboxReader, record_of_entry
+from atlas_async.catalog.search_index import read_index_head
 from atlas_async.catalog.segment import slot_of
 from atlas_async.catalog.slots import SlotSet
 from atlas_async.catalog.snapshot import Snapshot
@@ -65,6 +68,19 @@ class References:
                 msg = "the descriptor of this snapshot is missing from the catalog"
                 raise ObjectNotFound(msg, where=snapshot_key(self._mailbox_id, snapshot_id))
         await self._add_head()
+        await self._add_index()
+
+    async def _add_index(self) -> None:
+        """Add the index of words. A damaged head names nothing that a search could still use."""
+        self._add(index_head_key(self._mailbox_id))
+        try:
+            index = await read_index_head(self._vault)
+        except NewerFormat:
+            raise
+        except IntegrityError:
+            return
+        for key in index.keys(self._mailbox_id) if index else ():
+            self._add(key)
 
     async def _add_head(self) -> None:
         """Add what only the head names: an open checkpoint, and what a quiet run has renewed.
@@ -108,6 +124,8 @@ class References:
         for attachment in record.get("attachments", ()):
             if attachment["checksum"]:
                 self._add(attachment_key(self._mailbox_id, attachment["checksum"]))
+        if "original" in record:
+            self._add(original_key(self._mailbox_id, record["original"]["checksum"]))
 
     def _add(self, key: str) -> None:
         self._slots.add(slot_of(key))

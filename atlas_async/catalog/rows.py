@@ -66,6 +66,8 @@ def _check(row: dict[str, Any]) -> None:
         raise TypeError("a category is not text")
     for attachment in row.get("attachments", ()):
         _check_attachment(attachment)
+    if "original" in row or "original_refused" in row:
+        _check_original(row)
 
 
 def _check_attachment(attachment: dict[str, Any]) -> None:
@@ -77,3 +79,11 @@ def _check_attachment(attachment: dict[str, Any]) -> None:
         raise TypeError("the size of an attachment is not a number")
     if type(attachment["is_inline"]) is not bool:
         raise TypeError("a state is neither true nor false")
+
+
+def _check_original(row: dict[str, Any]) -> None:
+    original = row.get("original", {"checksum": "00" * _CHECKSUM_BYTES, "size_bytes": 0})
+    if len(bytes.fromhex(original["checksum"])) != _CHECKSUM_BYTES:
+        raise ValueError("not the SHA-256 of an original")
+    if type(original["size_bytes"]) is not int or type(row.get("original_refused", "")) is not str:
+        raise TypeError("what is known of the original is of another type")

@@ -299,6 +299,11 @@ class Vault:
                 known.take(await self.store.list_page(prefix, token=known.token))
             return known
 
+    async def is_whole(self, key: str, size: int) -> bool:
+        """Tell whether an object is there in the size of ``size`` plaintext bytes, sealed."""
+        info = await self.store.head(key)
+        return info is not None and info.size == size + OVERHEAD_BYTES
+
     async def has(self, key: str) -> bool:
         """Tell whether an object is there at all."""
         return await self.store.head(key) is not None

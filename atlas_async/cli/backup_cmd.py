@@ -21,6 +21,7 @@ ENDING: Final = exits.ending(
         "atlas backup -m ann@contoso.com -f Inbox  one folder and those below it",
         "atlas backup --exclude-folder junkemail   everything but junk",
         "atlas backup --processes 4                use four processor cores",
+        "atlas backup --mime                       with each message's original MIME",
         "atlas backup --full --json > run.jsonl    read all again, lines for a program",
     ),
     (0, 1, 2, 3, 10, 11, 12, 13, 14, 16, 130),
@@ -60,6 +61,14 @@ def backup(
     full: Annotated[
         bool, typer.Option("--full", help="Read every message again instead of changes only.")
     ] = False,
+    mime: Annotated[
+        bool | None,
+        typer.Option(
+            "--mime/--no-mime",
+            help="Store the original MIME of each message too; one more request each.",
+            show_default=False,
+        ),
+    ] = None,
     allow_replica: Annotated[
         bool,
         typer.Option(
@@ -116,6 +125,7 @@ def backup(
         "concurrency": concurrency,
         "processes": processes,
         "lock_wait": lock_wait,
+        "mime": mime,
     }
     loaded = common.load(limits, need_graph=True)
 

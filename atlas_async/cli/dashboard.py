@@ -12,6 +12,7 @@ from rich.text import Text
 
 from atlas_async.cli.progress import MailboxState, RunState
 from atlas_async.cli.terminal_text import size, span, visible
+from atlas_async.model.events import ExportProgress
 
 MOST_MAILBOXES: Final = 12
 """Mailboxes shown at once; the others are counted."""
@@ -59,6 +60,12 @@ def render(state: RunState, now: float, width: int) -> RenderableType:
         return _verification(state, now)
     if state.prune:
         return _pruning(state, now)
+    if state.export is not None:
+        return _exporting(state.export, state, now)
+    if state.restore:
+        return _restoring(state, now)
+    if state.search:
+        return _searching(state, now)
     return Group(_mailboxes(state, now, width), _footer(state, now))
 
 
@@ -100,9 +107,57 @@ def _footer(state: RunState, now: float) -> Text:
     return text
 
 
+def _exporting(event: ExportProgress, state: RunState, now: float) -> Text:
+    share = f" {min(100 * event.done // event.expected, 100)}%" if event.expected else ""
+    text = Text(
+        f"{span(now - state.started)}  {event.done} of {event.expected} messages written{share}  "
+        f"{size(event.bytes)}  {event.failed} failed",
+        style="bold red" if event.failed else "bold",
+        overflow="fold",
+    )
+    if state.stopping:
+        text.append("\nstopping: finishing what is in flight; Ctrl-C again stops at once", "yellow")
+    return text
+
+
+def _restoring(state: RunState, now: float) -> Text:
+    seen = state.restored()
+    elapsed = now - state.started
+    share = (
+        f" of {seen.expected} {min(100 * seen.done // seen.expected, 100)}%"
+        if seen.expected
+        else ""
+    )
+    waiting = [box.waits_until - now for box in state.active.values() if box.waits_until > now]
+    text = Text(
+        f"{span(elapsed)}  {seen.done}{share} messages  {seen.created} created  "
+        f"{seen.skipped} skipped  {seen.failed} failed  {size(seen.bytes_sent)}  "
+        f"throttled {seen.throttled}",
+        style="bold red" if seen.failed else "bold",
+        overflow="fold",
+    )
+    if waiting:
+        text.append(f"\nMicrosoft Graph asked to wait {span(max(waiting))}", "yellow")
+    text.append(f"\n{visible(seen.mailbox_id)}  {visible(seen.folder)}", "dim")
+    if state.stopping:
+        text.append("\nstopping: finishing what is in hand; Ctrl-C again stops at once", "yellow")
+    return text
+
+
 def _pruning(state: RunState, now: float) -> Text:
     objects, unreferenced, removed = state.pruned()
     text = f"{objects} objects seen  {unreferenced} unreferenced  {removed} removed"
+    return Text(f"{span(now - state.started)}  {text}", style="bold", overflow="fold")
+
+
+def _searching(state: RunState, now: float) -> Text:
+    indexing = [event for event in state.search.values() if event.indexing]
+    if indexing:
+        done = sum(event.done for event in indexing)
+        expected = sum(event.expected for event in indexing)
+        text = f"{done} of {expected} messages added to the index of words"
+    else:
+        text = "{} of {} messages searched  {} indexed".format(*state.searched())
     return Text(f"{span(now - state.started)}  {text}", style="bold", overflow="fold")
 
 

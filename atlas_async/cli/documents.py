@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
+from atlas_async.catalog.layout import original_key
 from atlas_async.config.sources import Inspection
 from atlas_async.errors import AtlasError, ConfigError
 from atlas_async.model.explanations import explain_code
@@ -46,6 +47,8 @@ TOTALLED: Final = (
     "graph_requests",
     "store_requests",
     "throttled",
+    "originals_stored",
+    "originals_refused",
 )
 """Counts of a mailbox's result that are added up over a run."""
 
@@ -138,6 +141,20 @@ def message_document(record: MessageRecord, mailbox_id: str) -> Document:
         "modified": record["modified"],
         "sender": record["sender"],
         "is_draft": record["is_draft"],
+        "original": original_document(record, mailbox_id),
+        "original_refused": record.get("original_refused"),
+    }
+
+
+def original_document(record: MessageRecord, mailbox_id: str) -> Document | None:
+    """Return where a message's original MIME is stored, None when it is not."""
+    original = record.get("original")
+    if original is None:
+        return None
+    return {
+        "storage_key": original_key(mailbox_id, original["checksum"]),
+        "checksum": original["checksum"],
+        "size_bytes": original["size_bytes"],
     }
 
 
@@ -234,6 +251,12 @@ def result_document(result: MailboxResult) -> Document:
         "exit_code": result.exit_code,
         "not_stored": [not_stored_document(item) for item in result.not_stored],
         "notices": list(result.notices),
+        "originals_stored": result.originals_stored,
+        "originals_refused": result.originals_refused,
+        "refused_originals": [
+            {"object_id": refused.object_id, "code": refused.code}
+            for refused in result.refused_originals
+        ],
     }
 
 
@@ -269,6 +292,7 @@ def verify_document(report: VerifyReport) -> Document:
         "messages": report.messages,
         "attachments": report.attachments,
         "not_stored": [not_stored_document(item) for item in report.not_stored],
+        "originals": report.originals,
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +14,16 @@ from atlas_async.model.report import NotStored, RunReport
 
 if TYPE_CHECKING:  # what is only named here must not slow down 'atlas --help'
     from atlas_async.catalog.reader import FolderView, SnapshotSummary
+    from atlas_async.config.settings import GraphSettings
+    from atlas_async.export.forms import ExportForm
+    from atlas_async.export.report import ExportReport
+    from atlas_async.model.restoring import (
+        RestoreJob,
+        RestoreOptions,
+        RestoreReport,
+        UndoReport,
+    )
+    from atlas_async.operations.found import FindReport, IndexMode, Take
     from atlas_async.operations.key_check import KeyCheck, Protects
     from atlas_async.operations.key_copy import KeyCopy
     from atlas_async.operations.key_plan import ProtectionPlan, ProtectionWish
@@ -22,8 +32,11 @@ if TYPE_CHECKING:  # what is only named here must not slow down 'atlas --help'
     from atlas_async.operations.listing import MailboxSummary
     from atlas_async.operations.pruning import PruneReport
     from atlas_async.operations.reading import MessageContent
+    from atlas_async.operations.restore import RestoreWish
+    from atlas_async.operations.selection import Selection
     from atlas_async.operations.verification import VerifyReport
     from atlas_async.pipeline.stop import StopSignal
+    from atlas_async.search.query import Query
 
 
 class OpenSnapshot(Protocol):
@@ -87,10 +100,87 @@ class Engine(Protocol):
         """Read one message by its id or the start of it."""
         ...
 
+    def open_original(
+        self, object_id: str, *, snapshot: str | None = None, mailbox: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterable[bytes]]:
+        """Open one message's original MIME, checked already."""
+        ...
+
+    async def find(
+        self,
+        query: Query,
+        *,
+        mailboxes: Sequence[str] | None = None,
+        selection: Selection | None = None,
+        index: IndexMode | None = None,
+        take: Take | None = None,
+        stop: StopSignal | None = None,
+    ) -> FindReport:
+        """Find messages; each is handed to ``take``."""
+        ...
+
+    async def update_index(
+        self,
+        mailboxes: Sequence[str] | None = None,
+        *,
+        selection: Selection | None = None,
+        rebuild: bool = False,
+        stop: StopSignal | None = None,
+    ) -> FindReport:
+        """Bring the index of words up to date, or make it anew."""
+        ...
+
+    async def drop_index(
+        self, mailboxes: Sequence[str] | None = None
+    ) -> Mapping[str, tuple[int, int]]:
+        """Delete the index of words; return objects and bytes by mailbox."""
+        ...
+
+    async def restore(
+        self,
+        wishes: Sequence[RestoreWish],
+        options: RestoreOptions | None = None,
+        *,
+        target: GraphSettings | None = None,
+        stop: StopSignal | None = None,
+    ) -> Sequence[RestoreReport]:
+        """Bring mail back into mailboxes."""
+        ...
+
+    async def restore_jobs(self, mailbox: str) -> Sequence[RestoreJob]:
+        """Return the restores of a mailbox."""
+        ...
+
+    async def undo_restore(
+        self,
+        mailbox: str,
+        job_id: str,
+        *,
+        target: GraphSettings | None = None,
+        dry_run: bool = False,
+        stop: StopSignal | None = None,
+    ) -> UndoReport:
+        """Take a restore back."""
+        ...
+
     async def verify(
         self, *, snapshot: str | None = None, mailbox: str | None = None
     ) -> VerifyReport:
         """Check every object of a snapshot, a mailbox, or the bucket."""
+        ...
+
+    async def export(
+        self,
+        selections: Sequence[Selection],
+        path: Path | None = None,
+        *,
+        form: ExportForm | None = None,
+        originals: bool = True,
+        check: bool = True,
+        dry_run: bool = False,
+        stop: StopSignal | None = None,
+    ) -> ExportReport:
+        """Write mail as files."""
         ...
 
     async def prune(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from atlas_async.cli.documents import Document
-from atlas_async.cli.mail_text import html_to_text
 from atlas_async.cli.terminal_text import date, size, visible
+from atlas_async.model.mail_text import html_to_text
 from atlas_async.model.record import AttachmentRecord
 from atlas_async.operations.reading import MessageContent
 

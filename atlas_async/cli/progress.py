@@ -8,13 +8,16 @@ from typing import Any, Final
 
 from atlas_async.model.events import (
     Event,
+    ExportProgress,
     MailboxFinished,
     MailboxNotice,
     MailboxProgress,
     MailboxStarted,
     MailboxThrottled,
     PruneProgress,
+    RestoreProgress,
     RunStarted,
+    SearchProgress,
     VerifyProgress,
 )
 from atlas_async.model.report import MailboxResult
@@ -100,6 +103,9 @@ class RunState:
         self.results: dict[str, MailboxResult] = {}
         self.verify: dict[str, VerifyProgress] = {}
         self.prune: dict[str, PruneProgress] = {}
+        self.export: ExportProgress | None = None
+        self.search: dict[str, SearchProgress] = {}
+        self.restore: dict[str, RestoreProgress] = {}
         self.stopping = False
 
     def take(self, event: Event, now: float) -> None:
@@ -123,6 +129,12 @@ class RunState:
                 self.verify[event.mailbox_id] = event
             case PruneProgress():
                 self.prune[event.mailbox_id] = event
+            case ExportProgress():
+                self.export = event
+            case SearchProgress():
+                self.search[event.mailbox_id] = event
+            case RestoreProgress():
+                self.restore[event.mailbox_id] = event
             case MailboxNotice():
                 pass
 
@@ -171,8 +183,65 @@ class RunState:
             sum(event.removed for event in seen),
         )
 
+    def restored(self) -> RestoreProgress:
+        """Return the counts of restores, over all mailboxes; the folder is one of them."""
+        seen = list(self.restore.values())
+        return RestoreProgress(
+            mailbox_id=seen[-1].mailbox_id,
+            folder=seen[-1].folder,
+            done=sum(event.done for event in seen),
+            expected=sum(event.expected for event in seen) if all(e.expected for e in seen) else 0,
+            created=sum(event.created for event in seen),
+            skipped=sum(event.skipped for event in seen),
+            failed=sum(event.failed for event in seen),
+            bytes_sent=sum(event.bytes_sent for event in seen),
+            throttled=sum(event.throttled for event in seen),
+        )
+
+    def searched(self) -> tuple[int, int, int]:
+        """Return messages searched, expected and indexed, over all mailboxes.
+
+        While messages of a mailbox are indexed, none of it counts as searched.
+        """
+        seen = self.search.values()
+        return (
+            sum(event.done for event in seen if not event.indexing),
+            sum(event.expected for event in seen if not event.indexing),
+            sum(event.indexed for event in seen),
+        )
+
     def status(self, now: float) -> dict[str, Any]:
         """Return the fields of a JSON status line."""
+        if self.export is not None:
+            return {
+                "seconds": round(now - self.started, 3),
+                "mailbox_id": self.export.mailbox_id,
+                "done": self.export.done,
+                "expected": self.export.expected,
+                "bytes": self.export.bytes,
+                "failed": self.export.failed,
+            }
+        if self.search:
+            done, expected, indexed = self.searched()
+            return {
+                "seconds": round(now - self.started, 3),
+                "searched": done,
+                "expected": expected,
+                "indexed": indexed,
+            }
+        if self.restore:
+            seen = self.restored()
+            return {
+                "seconds": round(now - self.started, 3),
+                "mailboxes": len(self.restore),
+                "done": seen.done,
+                "expected": seen.expected or None,
+                "created": seen.created,
+                "skipped": seen.skipped,
+                "failed": seen.failed,
+                "bytes_sent": seen.bytes_sent,
+                "throttled": seen.throttled,
+            }
         if self.prune:
             objects, unreferenced, removed = self.pruned()
             return {

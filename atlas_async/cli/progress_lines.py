@@ -10,11 +10,14 @@ from atlas_async.cli.progress import RunState
 from atlas_async.cli.terminal_text import size, span, visible
 from atlas_async.model.events import (
     Event,
+    ExportProgress,
     MailboxFinished,
     MailboxNotice,
     MailboxStarted,
     PruneProgress,
+    RestoreProgress,
     RunStarted,
+    SearchProgress,
     VerifyProgress,
 )
 from atlas_async.model.message import dump_json
@@ -79,8 +82,22 @@ class LogLines:
         if isinstance(event, VerifyProgress):
             checked, total, damaged, missing = self._state.verified()
             return [f"{checked} of {total} objects checked, {damaged} damaged, {missing} missing"]
+        if isinstance(event, ExportProgress):
+            done = f"{event.done} of {event.expected} messages written"
+            return [f"{done}, {size(event.bytes)}, {event.failed} failed"]
         if isinstance(event, PruneProgress):
             return ["{} objects seen, {} unreferenced, {} removed".format(*self._state.pruned())]
+        if isinstance(event, RestoreProgress):
+            seen = self._state.restored()
+            of = f" of {seen.expected}" if seen.expected else ""
+            line = (
+                f"{seen.done}{of} messages: {seen.created} created, {seen.skipped} skipped, "
+                f"{seen.failed} failed, {size(seen.bytes_sent)} sent, "
+                f"throttled {count(seen.throttled, 'time')}"
+            )
+            return [line]
+        if isinstance(event, SearchProgress):
+            return ["{} of {} messages searched, {} indexed".format(*self._state.searched())]
         totals = self._state.totals()
         line = (
             f"{span(now - self._state.started)}: {totals.finished} of "

@@ -12,8 +12,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from atlas_async.clock import SystemClock
-from atlas_async.config.settings import Settings
-from atlas_async.config.sources import Inspection, Loaded, inspect_process, load_from_process
+from atlas_async.config.settings import GraphSettings, Settings
+from atlas_async.config.sources import (
+    Inspection,
+    Loaded,
+    inspect_process,
+    load_from_process,
+    load_target_from_process,
+)
 from atlas_async.errors import DiscreetFormatter
 from atlas_async.event_loop import run_program
 
@@ -56,6 +62,10 @@ class Common:
             need_graph=need_graph,
             config_file=self.config,
         )
+
+    def load_target(self, config_file: Path) -> GraphSettings:
+        """Return how to reach another tenant, from a file of its own. Raises ``ConfigError``."""
+        return load_target_from_process(config_file)
 
     def inspect(self) -> Inspection:
         """Return the settings with their problems as data."""

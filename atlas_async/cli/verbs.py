@@ -34,6 +34,9 @@ VERBS: Final = (
     Verb("backup", "backup_cmd", "backup", "Back up mailboxes."),
     Verb("list", "list_cmd", "list_backups", "List mailboxes, snapshots or messages."),
     Verb("read", "read_cmd", "read", "Show one message."),
+    Verb("find", "find_cmd", "find", "Find messages."),
+    Verb("save", "save_cmd", "save", "Write mail as files."),
+    Verb("restore", "restore_cmd", "restore", "Bring mail back into Microsoft 365."),
     Verb("verify", "verify_cmd", "verify", "Check every stored object."),
     Verb("ledger", "ledger_cmd", "ledger", "Look after what could not be stored."),
     Verb("key", "key_cmd", "key", "Protect, check and copy the tenant's key."),
@@ -42,6 +45,10 @@ VERBS: Final = (
     Verb("emulator", "emulator_cmd", "emulator", "Run an emulated Microsoft 365 tenant."),
     Verb("config", "config_cmd", "config", "Look at the settings."),
 )
+
+
+ALIASES: Final = {"export": "save"}
+"""Other names of verbs, which no list shows."""
 
 
 class DeferredCommand(VerbCommand):
@@ -71,3 +78,7 @@ class AllVerbs(VerbGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings | {"commands": [DeferredCommand(verb) for verb in VERBS]})
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a verb by its name, or by another one that it goes by."""
+        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))

@@ -90,6 +90,7 @@ class Assembly:
         dek_version = self._checked("dek_version", lambda text: checks.whole_number(text, 0, 1))
         spool = self._located("spool_dir", checks.directory_path)
         metadata = self._checked("object_metadata", _object_metadata)
+        mime = self._checked("mime", checks.switch)
         if tenant is None or storage is None or passphrase is None or self.problems:
             return None
         return Settings(
@@ -101,7 +102,24 @@ class Assembly:
             dek_version=1 if dek_version is None else dek_version,
             spool_directory=spool,
             object_metadata=metadata or ObjectMetadata.ATLAS,
+            mime=bool(mime),
         )
+
+    def build_target(self) -> GraphSettings | None:
+        """Return how to reach a tenant, or None when any of it is missing or malformed.
+
+        Settings that a tenant to restore to has no use for are a problem: they would be ignored.
+        """
+        for name in self._given:
+            if name != "tenant_id" and not BY_NAME[name].graph and name != "ca_file":
+                text = f'"{name}" is no matter of a tenant to restore to'
+                self.problems.append(Problem(text))
+        microsoft = "authority_url" not in self._given
+        tenant = self._required(
+            "tenant_id", lambda text: checks.tenant_id(text, microsoft=microsoft)
+        )
+        graph = self._graph(tenant, microsoft=microsoft)
+        return None if self.problems else graph
 
     def origins(self) -> tuple[Origin, ...]:
         """Return one line per setting, in the order of the documentation."""

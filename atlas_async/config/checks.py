@@ -22,6 +22,7 @@ UNITS: Final = {
     "mib": 2**20,
     "gib": 2**30,
 }
+SWITCHES: Final = {"true": True, "1": True, "false": False, "0": False}
 SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 SHOWN_OF_PATH: Final = 1_000
 """Characters of a path that an error shows: all of any that somebody really has."""
@@ -30,6 +31,14 @@ SMALLEST_BUDGET: Final = 16 * 2**20
 
 class Malformed(Exception):
     """A value is not what the setting expects; the text adds what is wrong, or is empty."""
+
+
+def switch(text: str) -> bool:
+    """Return whether something is on."""
+    word = text.strip().lower()
+    if word not in SWITCHES:
+        raise Malformed("")
+    return SWITCHES[word]
 
 
 def is_text(text: str) -> bool:

@@ -23,6 +23,7 @@ class Field:
         flag: Command line option that sets it, or an empty string.
         alias: A second variable with the same meaning, or an empty string.
         companion: Whether this names a file or command for the secret of the same stem.
+        switch: Whether it is on or off, which JSON has words of its own for.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Field:
     flag: str = ""
     alias: str = ""
     companion: bool = False
+    switch: bool = False
 
     @property
     def title(self) -> str:
@@ -148,6 +150,14 @@ FIELDS: Final[tuple[Field, ...]] = (
         "a whole number of messages from 1 to 999",
         default="100",
         flag="--page-size",
+    ),
+    Field(
+        "mime",
+        "ATLAS_MIME",
+        "true to store the original MIME of every message too (one request each), or false",
+        default="false",
+        flag="--mime",
+        switch=True,
     ),
     Field(
         "byte_budget",

@@ -114,6 +114,9 @@ def _json_layer(path: Path) -> Layer:
             strangers += 1
             if strangers <= MOST_STRANGERS:
                 layer.problems.append(Problem(_unknown_key(key, path)))
+        elif known.switch and isinstance(value, bool):
+            text = "true" if value else "false"
+            layer.values[known.name] = Given(text, f'"{key}"', str(path), path.parent)
         elif isinstance(value, bool) or not isinstance(value, (str, int)):
             kind = type(value).__name__
             text = f'"{key}" in {path} is of type {kind}: expected {known.expected}'

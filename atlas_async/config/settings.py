@@ -148,7 +148,10 @@ class FolderChoice:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything one tenant needs."""
+    """Everything one tenant needs.
+
+    ``mime`` has backups store the original MIME of every message beside it.
+    """
 
     graph: GraphSettings | None
     storage: S3Settings | DirectorySettings
@@ -158,6 +161,7 @@ class Settings:
     dek_version: int = 1
     spool_directory: Path | None = None
     object_metadata: ObjectMetadata = ObjectMetadata.ATLAS
+    mime: bool = False
 
     @property
     def bucket(self) -> str:

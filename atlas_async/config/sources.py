@@ -21,7 +21,7 @@ from atlas_async.config.layers import (
     flag_layer,
     merge,
 )
-from atlas_async.config.settings import Settings
+from atlas_async.config.settings import GraphSettings, Settings
 from atlas_async.errors import ConfigError
 
 HINT = "'atlas config show' tells where each value comes from; docs/configuration.md lists them all"
@@ -138,6 +138,33 @@ def load_from_process(
         need_graph=need_graph,
         config_file=config_file,
     )
+
+
+def load_target(*, cwd: Path, home: Path, environ: Mapping[str, str], file: Path) -> GraphSettings:
+    """Return how to reach another tenant, from a configuration file of its own. Blocking.
+
+    Nothing of it comes from anywhere else: half of one tenant's credential and half of another's
+    would lead to the wrong one. Storage and passphrase are the matter of the other settings.
+
+    Raises:
+        ConfigError: Something is missing or malformed; it lists all of it.
+    """
+    layer = _present(file_layer(cwd, home, file))
+    given, conflicts = merge(layer)
+    problems = [problem for level in layer for problem in level.problems] + conflicts
+    assembly = Assembly(
+        given, home=home, cwd=cwd, environ=environ, need_graph=True, complete=layer[0].readable
+    )
+    graph = assembly.build_target()
+    texts = _texts(problems + assembly.problems, need_graph=True)
+    if texts or graph is None:
+        raise ConfigError(list(texts), hint=f"these belong into {file}")
+    return graph
+
+
+def load_target_from_process(file: Path) -> GraphSettings:
+    """Call ``load_target`` with this process's directory, home and environment. Blocking."""
+    return load_target(cwd=Path.cwd(), home=_home(), environ=os.environ, file=file)
 
 
 def inspect_process(flags: Mapping[str, object], *, config_file: Path | None = None) -> Inspection:

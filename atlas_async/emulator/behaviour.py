@@ -14,6 +14,8 @@ PACE: Final = frozenset(
         "mailbox_requests",
         "mailbox_concurrent",
         "retry_after",
+        "upload_bytes",
+        "throttled_bytes",
     }
 )
 """Switches for when an answer comes and how many do. What an answer holds is the same."""
@@ -40,6 +42,15 @@ class Behaviour:
     ``foreign_links`` is an origin that links name instead of this one. ``expired_code`` and
     ``expired_status`` shape the answer to an expired token, ``batch_allowed`` False refuses
     ``$batch``, ``advanced_writes`` protects sent messages' content from plain Mail.ReadWrite.
+    ``upload_bytes`` is what a mailbox takes in five minutes, ``throttled_bytes`` has refused
+    writes count, too. ``split_uploads`` (before the start) serves upload URLs from a port of
+    their own, ``upload_lifetime`` is how long they last, ``expired_upload`` the status afterwards,
+    ``smallest_upload`` the smallest file a session is opened for, ``largest_range`` the most
+    bytes of one range; ``resent_ranges`` takes ranges again that it has already.
+    ``message_limit`` (0: off) is the largest message with its attachments, ``fresh_misses`` how
+    often attachments to a message just created are answered 404. ``reference_writes`` lets links
+    be attached, ``nested_attachments`` lets attached items have attachments,
+    ``silent_mime`` (0: off) is the size above which posted MIME is answered 200 and forgotten.
     """
 
     latency: float = 0.0
@@ -69,6 +80,19 @@ class Behaviour:
     largest_page: int = 1000
     batch_allowed: bool = True
     advanced_writes: bool = False
+    upload_bytes: int = 150_000_000
+    throttled_bytes: bool = True
+    split_uploads: bool = False
+    upload_lifetime: float = 3600.0
+    expired_upload: int = 404
+    smallest_upload: int = 3_000_000
+    largest_range: int = 4 * 1024 * 1024
+    resent_ranges: bool = False
+    message_limit: int = 0
+    fresh_misses: int = 0
+    reference_writes: bool = False
+    nested_attachments: bool = True
+    silent_mime: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return every switch by name."""

@@ -76,6 +76,16 @@ class Call:
         """Whether the caller asked for immutable ids."""
         return self.preferences().get("idtype", "").lower() == "immutableid"
 
+    async def keep_body(self) -> bytes:
+        """Return the body, and keep it for whoever reads it next."""
+        raw = await self.read_body()
+
+        async def read_again() -> bytes:
+            return raw
+
+        self.read_body = read_again
+        return raw
+
     async def json(self) -> Any:
         """Return the body as JSON. Raises ``Refusal`` (400) when it is none."""
         raw = await self.read_body()
@@ -100,7 +110,7 @@ class Reply:
 
     ``packed`` remembers the gzipped body of an answer that is served again. ``spoil`` names what
     the server shall break while sending: ``reset``, ``reset-mid``, ``truncate``, ``garbage``,
-    ``control`` or nothing.
+    ``control``, ``silence`` or nothing.
     """
 
     status: int = 200

@@ -90,7 +90,7 @@ class Control:
         box.expire_delta(number)
 
     def over_quota(self, mailbox: str, *, on: bool = True) -> None:
-        """Make delta requests of a mailbox fail because it is over quota."""
+        """Make delta requests of a mailbox and writes into it fail: it is over quota."""
         self._mailbox(mailbox).over_quota = on
 
     def trouble(

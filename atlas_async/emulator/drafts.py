@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from atlas_async.emulator.behaviour import Behaviour
 from atlas_async.emulator.blobs import StoredBlob
 from atlas_async.emulator.calls import Refusal
-from atlas_async.emulator.mime import message_mime
+from atlas_async.emulator.items import MESSAGE, item_bytes, item_kind, kept_item
 from atlas_async.emulator.parts import Part, PartKind, graph_time
+from atlas_async.emulator.properties import (
+    CONVERSATION_INDEX,
+    DELIVERED,
+    FIXED,
+    MESSAGE_FLAGS,
+    MULTI,
+    SINGLE,
+    SUBMITTED,
+    Extended,
+    posted_properties,
+)
 from atlas_async.emulator.query import MESSAGE_ON_REQUEST, MESSAGE_PROPERTIES
 
 _WRITABLE: Final = frozenset(
@@ -50,12 +64,17 @@ DRAFT_ONLY: Final = frozenset(
 )
 """Properties that Microsoft marks as updatable only while ``isDraft`` is true."""
 _RECIPIENT_LISTS: Final = ("toRecipients", "ccRecipients", "bccRecipients", "replyTo")
-_EXTENDED: Final = "singleValueExtendedProperties"
-_FLAGS: Final = "integer 0x0e07"
-_DELIVERED: Final = "systemtime 0x0e06"
-_SUBMITTED: Final = "systemtime 0x0039"
+_WORDS: Final = {
+    "importance": frozenset({"low", "normal", "high"}),
+    "inferenceClassification": frozenset({"focused", "other"}),
+}
+_FLAG_STATES: Final = frozenset({"notFlagged", "complete", "flagged"})
+_FLAG_TIMES: Final = ("dueDateTime", "startDateTime", "completedDateTime")
+_MOST_HEADERS: Final = 5
 _UNSENT: Final = 8
 _READ: Final = 1
+_THREAD_BYTES: Final = 22
+"""The head of a conversation index; what follows it are the replies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,38 +83,38 @@ class NewMessage:
 
     base: dict[str, Any]
     parts: tuple[Part, ...]
-    extended: dict[str, str]
+    extended: Extended
 
 
-def new_message(values: dict[str, Any], now: datetime) -> NewMessage:
+def new_message(values: dict[str, Any], now: datetime, behaviour: Behaviour) -> NewMessage:
     """Return what a create request stores. Raises ``Refusal`` (400).
 
     Without the message flags property (``Integer 0x0E07``) the message is a draft. Delivery and
     submit times come from ``SystemTime 0x0E06`` and ``SystemTime 0x0039``, as the date
     properties themselves are read-only.
     """
-    _check_names(values)
-    extended = _extended(values)
-    lowered = {name.lower(): value for name, value in extended.items()}
-    flags = int(lowered[_FLAGS]) if _FLAGS in lowered else None
+    check_names(values)
+    extended = posted_properties(values)
+    native = {name: str(value) for name, value in extended.items() if name in FIXED}
+    flags = int(native[MESSAGE_FLAGS]) if MESSAGE_FLAGS in native else None
     stamp = graph_time(now)
     written = writable(values)
     draft = flags is None or bool(flags & _UNSENT)
     read = bool(flags & _READ) if flags is not None else True
-    parts = tuple(new_part(part, now) for part in values.get("attachments") or ())
+    parts = tuple(new_part(part, now, behaviour) for part in values.get("attachments") or ())
     base: dict[str, Any] = {
         "createdDateTime": stamp,
         "lastModifiedDateTime": stamp,
         "categories": [],
-        "receivedDateTime": _moment(lowered.get(_DELIVERED), stamp),
-        "sentDateTime": _moment(lowered.get(_SUBMITTED), stamp),
+        "receivedDateTime": native.get(DELIVERED, stamp),
+        "sentDateTime": native.get(SUBMITTED, stamp),
         "hasAttachments": any(part.counts_as_attachment() for part in parts),
         "internetMessageId": f"<{secrets.token_hex(16)}@emulator.example>",
         "subject": "",
         "bodyPreview": "",
         "importance": "normal",
-        "conversationId": "AAQkA" + secrets.token_hex(16) + "AQA=",
-        "conversationIndex": "AQHa" + secrets.token_hex(8),
+        "conversationId": _conversation(native.get(CONVERSATION_INDEX)),
+        "conversationIndex": native.get(CONVERSATION_INDEX) or "AQHa" + secrets.token_hex(8),
         "isDeliveryReceiptRequested": None if draft else False,
         "isReadReceiptRequested": False,
         "isRead": read,
@@ -113,8 +132,7 @@ def new_message(values: dict[str, Any], now: datetime) -> NewMessage:
     }
     if "isRead" not in written:
         base["isRead"] = read
-    if values.get("internetMessageHeaders"):
-        base["internetMessageHeaders"] = _headers(values["internetMessageHeaders"])
+    base["internetMessageHeaders"] = _headers(values.get("internetMessageHeaders") or [])
     return NewMessage(base, parts, extended)
 
 
@@ -127,6 +145,13 @@ def writable(values: dict[str, Any]) -> dict[str, Any]:
     for name in _RECIPIENT_LISTS:
         for recipient in written.get(name) or ():
             _check_recipient(recipient)
+    for name, allowed in _WORDS.items():
+        if name in written:
+            written[name] = str(written[name]).lower()
+            if written[name] not in allowed:
+                raise Refusal(400, "RequestBodyRead", f"'{name}' has a value that is not known.")
+    if written.get("flag") is not None:
+        written["flag"] = _flag(written["flag"])
     body = written.get("body")
     if body is not None:
         if not isinstance(body, dict):
@@ -138,44 +163,90 @@ def writable(values: dict[str, Any]) -> dict[str, Any]:
     return written
 
 
-def new_part(values: dict[str, Any], now: datetime) -> Part:
+def new_part(values: dict[str, Any], now: datetime, behaviour: Behaviour) -> Part:
     """Return the attachment that a request describes. Raises ``Refusal`` (400)."""
     kind = str(values.get("@odata.type", "")).removeprefix("#").lower()
-    name = str(values.get("name") or "")
+    if kind not in _PARTS:
+        raise Refusal(400, "RequestBodyRead", "The type of the attachment is missing or unknown.")
+    if values.get("name") is None:
+        raise _required("Name")
+    return _PARTS[kind](values, now, behaviour)
+
+
+def _file_part(values: dict[str, Any], now: datetime, _behaviour: Behaviour) -> Part:
+    if values.get("contentBytes") is None:
+        raise _required("ContentBytes")
+    try:
+        raw = base64.b64decode(str(values["contentBytes"]), validate=True)
+    except binascii.Error as error:
+        raise Refusal(400, "ErrorInvalidRequest", "contentBytes is not base64.") from error
+    return Part(
+        PartKind.FILE,
+        str(values["name"]),
+        values.get("contentType"),
+        now,
+        StoredBlob(raw),
+        inline=bool(values.get("isInline", False)),
+        content_id=values.get("contentId"),
+    )
+
+
+def _item_part(values: dict[str, Any], now: datetime, behaviour: Behaviour) -> Part:
+    item = values.get("item")
+    if not isinstance(item, dict):
+        raise Refusal(400, "ErrorInvalidProperty", "Required property item is missing or invalid.")
+    if item.get("attachments") and not behaviour.nested_attachments:
+        raise Refusal(400, "ErrorInvalidProperty", "An attached item cannot have attachments.")
+    kind = item_kind(item)
+    inner: tuple[Part, ...] = ()
+    if kind == MESSAGE:
+        # An attached message follows the rules of every new one: its dates and whether it is a
+        # draft come from extended properties.
+        made = new_message(item, now, behaviour)
+        kept, inner = {"@odata.type": kind, "id": "", **made.base}, made.parts
+    else:
+        kept = kept_item(kind, item, now)
+    blob = StoredBlob(item_bytes(kept, inner))
     inline = bool(values.get("isInline", False))
-    content_type = values.get("contentType")
-    if kind == "microsoft.graph.fileattachment":
-        try:
-            raw = base64.b64decode(str(values.get("contentBytes") or ""), validate=True)
-        except binascii.Error as error:
-            raise Refusal(400, "ErrorInvalidRequest", "contentBytes is not base64.") from error
-        return Part(
-            PartKind.FILE,
-            name,
-            content_type,
-            now,
-            StoredBlob(raw),
-            inline=inline,
-            content_id=values.get("contentId"),
+    name = str(values["name"])
+    return Part(PartKind.ITEM, name, None, now, blob, inline=inline, item=kept, inner=inner)
+
+
+def _reference_part(values: dict[str, Any], now: datetime, behaviour: Behaviour) -> Part:
+    """v1.0 demands ``sourceUrl`` and does not know it: links can be read there, not attached."""
+    url = values.get("sourceUrl")
+    if not url:
+        raise _required("SourceUrl")
+    if not behaviour.reference_writes:
+        raise Refusal(
+            400,
+            "RequestBodyRead",
+            "The property 'sourceUrl' does not exist on type "
+            "'microsoft.graph.referenceAttachment'. Make sure to only use property names that are "
+            "defined by the type.",
         )
-    if kind == "microsoft.graph.itemattachment":
-        item = values.get("item")
-        if not isinstance(item, dict):
-            raise Refusal(
-                400, "ErrorInvalidProperty", "Required property item is missing or invalid."
-            )
-        inner = tuple(new_part(part, now) for part in item.get("attachments") or ())
-        blob = StoredBlob(b"".join(message_mime(item, inner)))
-        return Part(PartKind.ITEM, name, None, now, blob, inline=inline, item=item)
-    if kind == "microsoft.graph.referenceattachment":
-        url = str(values.get("sourceUrl") or "")
-        return Part(PartKind.REFERENCE, name, None, now, inline=inline, source_url=url)
-    raise Refusal(400, "RequestBodyRead", "The type of the attachment is missing or unknown.")
+    inline = bool(values.get("isInline", False))
+    name = str(values["name"])
+    return Part(PartKind.REFERENCE, name, None, now, inline=inline, source_url=str(url))
 
 
-def _check_names(values: dict[str, Any]) -> None:
-    known = {*MESSAGE_PROPERTIES, *MESSAGE_ON_REQUEST, "id", "attachments", _EXTENDED}
-    known |= {"multiValueExtendedProperties", "extensions"}
+_PARTS: Final = {
+    "microsoft.graph.fileattachment": _file_part,
+    "microsoft.graph.itemattachment": _item_part,
+    "microsoft.graph.referenceattachment": _reference_part,
+}
+
+
+def _required(name: str) -> Refusal:
+    return Refusal(
+        400, "ErrorInvalidProperty", f"The property '{name}' is required when creating the entity."
+    )
+
+
+def check_names(values: dict[str, Any]) -> None:
+    """Raise ``Refusal`` (400) when a message has no property of such a name."""
+    known = {*MESSAGE_PROPERTIES, *MESSAGE_ON_REQUEST, "id", "attachments", SINGLE, MULTI}
+    known.add("extensions")
     for name in values:
         if name not in known and "@" not in name:
             raise Refusal(
@@ -184,31 +255,6 @@ def _check_names(values: dict[str, Any]) -> None:
                 f"The property '{name}' does not exist on type 'microsoft.graph.message'. Make "
                 "sure to only use property names that are defined by the type.",
             )
-
-
-def _extended(values: dict[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for item in values.get(_EXTENDED) or ():
-        name, value = item.get("id"), item.get("value")
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise Refusal(
-                400, "ErrorInvalidProperty", "An extended property needs id and value as text."
-            )
-        if name.lower() == _FLAGS and not value.lstrip("-").isdecimal():
-            raise Refusal(400, "ErrorInvalidProperty", "The value of 0x0E07 must be a number.")
-        found[name] = value
-    return found
-
-
-def _moment(text: str | None, default: str) -> str:
-    if text is None:
-        return default
-    try:
-        return graph_time(datetime.fromisoformat(text))
-    except ValueError as error:
-        raise Refusal(
-            400, "ErrorInvalidProperty", "The value of a SystemTime property is no time."
-        ) from error
 
 
 def _check_recipient(recipient: Any) -> None:
@@ -223,9 +269,50 @@ def _check_recipient(recipient: Any) -> None:
         )
 
 
+def _conversation(index: str | None) -> str:
+    """Return a new conversation's id, or that of the conversation whose index is given."""
+    if index is None:
+        return "AAQkA" + secrets.token_hex(16) + "AQA="
+    thread = base64.b64decode(index)[:_THREAD_BYTES]
+    return "AAQkA" + hashlib.sha256(thread).hexdigest()[:32] + "AQA="
+
+
+def _flag(flag: Any) -> dict[str, Any]:
+    """Return a flag as it is stored. Raises ``Refusal`` (400)."""
+    if not isinstance(flag, dict) or flag.get("flagStatus", "notFlagged") not in _FLAG_STATES:
+        raise Refusal(400, "RequestBodyRead", "The flag is not one that Outlook knows.")
+    if flag.get("dueDateTime") and not flag.get("startDateTime"):
+        raise Refusal(
+            400, "ErrorInvalidProperty", "A due date needs a start date: set startDateTime as well."
+        )
+    kept: dict[str, Any] = {"flagStatus": flag.get("flagStatus", "notFlagged")}
+    for name in _FLAG_TIMES:
+        if flag.get(name):
+            kept[name] = _zoned(flag[name])
+    return kept
+
+
+def _zoned(value: Any) -> dict[str, str]:
+    """Return a dateTimeTimeZone as Graph answers it without a preference: in UTC."""
+    try:
+        moment = datetime.fromisoformat(str(value["dateTime"]))
+        zone = ZoneInfo(str(value.get("timeZone") or "UTC"))
+    except (ValueError, TypeError, KeyError, ZoneInfoNotFoundError) as error:
+        raise Refusal(400, "ErrorInvalidProperty", "A date of the flag is no date.") from error
+    moment = (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).astimezone(UTC)
+    return {"dateTime": f"{moment:%Y-%m-%dT%H:%M:%S}.0000000", "timeZone": "UTC"}
+
+
 def _headers(headers: Any) -> list[dict[str, Any]]:
     if not isinstance(headers, list):
         raise Refusal(400, "RequestBodyRead", "internetMessageHeaders must be a list.")
+    if len(headers) > _MOST_HEADERS:
+        raise Refusal(
+            400,
+            "InvalidInternetMessageHeaderCollection",
+            f"Maximum number of headers in one message should be less than or equal to "
+            f"{_MOST_HEADERS}.",
+        )
     for header in headers:
         name = str(header.get("name", ""))
         if not name.lower().startswith("x-"):

@@ -131,4 +131,5 @@ class Enclosures:
             "replyTo": [],
         }
         blob = StoredBlob(b"".join(message_mime(item, inner)))
-        return Part(PartKind.ITEM, str(item["subject"]), None, moment, blob, item=item)
+        name = str(item["subject"])
+        return Part(PartKind.ITEM, name, None, moment, blob, item=item, inner=inner)

@@ -8,8 +8,19 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 ACTIONS: Final = frozenset(
-    {"error", "reset", "reset-mid", "truncate", "garbage", "control", "stall", "redirect"}
+    {
+        "error",
+        "reset",
+        "reset-mid",
+        "truncate",
+        "garbage",
+        "control",
+        "stall",
+        "silence",
+        "redirect",
+    }
 )
+COMMITS: Final = frozenset({"never", "before", "later"})
 
 
 @dataclass(slots=True)
@@ -19,11 +30,18 @@ class FaultRule:
     ``action`` is one of: ``error`` (``status``, ``code``, ``message``; no code gives an empty
     body), ``reset`` (connection closed before the answer), ``reset-mid`` (closed within the body),
     ``truncate`` (half the body, well-formed HTTP), ``garbage`` (not JSON), ``control`` (raw control
-    characters in the JSON), ``stall`` (``delay`` seconds, then the plain answer) or ``redirect``
-    (to ``location``). ``method`` and ``path`` are regular expressions, searched in the decoded
-    path; ``mailbox`` is a user principal name. The rule skips the first ``after`` matches, then
-    fires ``count`` times (negative: always), each with ``probability`` drawn from ``seed``.
-    ``retry_after`` is the header's value, ``date`` for a date two seconds ahead, or empty.
+    characters in the JSON), ``stall`` (``delay`` seconds, then the plain answer), ``silence``
+    (no answer until the client gives up) or ``redirect`` (to ``location``).
+
+    ``commit`` says when the request of an ``error``, ``reset``, ``silence`` or ``redirect`` is
+    carried out all the same: ``never``, ``before`` the answer, or ``later``, when the first
+    request arrives ``commit_delay`` seconds after it. The other actions spoil a real answer, so
+    their request is always carried out.
+
+    ``method`` and ``path`` are regular expressions, searched in the decoded path; ``mailbox`` is a
+    user principal name. The rule skips the first ``after`` matches, then fires ``count`` times
+    (negative: always), each with ``probability`` drawn from ``seed``. ``retry_after`` is the
+    header's value, ``date`` for a date two seconds ahead, or empty.
     """
 
     action: str = "error"
@@ -36,6 +54,8 @@ class FaultRule:
     retry_after: str = ""
     location: str = ""
     delay: float = 0.0
+    commit: str = "never"
+    commit_delay: float = 0.0
     after: int = 0
     count: int = 1
     probability: float = 1.0
@@ -57,6 +77,8 @@ class FaultRule:
         """Raise ``ValueError`` when the rule makes no sense."""
         if self.action not in ACTIONS:
             raise ValueError(f"unknown action: {self.action}")
+        if self.commit not in COMMITS:
+            raise ValueError(f"unknown commit: {self.commit}")
         for pattern in (self.method, self.path):
             try:
                 re.compile(pattern)

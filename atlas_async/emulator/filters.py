@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from atlas_async.emulator.calls import Refusal
+from atlas_async.emulator.properties import NATIVE, SINGLE, property_id
 
 _TOKEN: Final = re.compile(r"\s*(?:(?P<text>'(?:[^']|'')*')|(?P<mark>[(),])|(?P<word>[^\s(),']+))")
 _COMPARISONS: Final[dict[str, Callable[[int], bool]]] = {
@@ -21,6 +22,17 @@ _COMPARISONS: Final[dict[str, Callable[[int], bool]]] = {
 }
 _FUNCTIONS: Final = frozenset({"startswith", "endswith", "contains"})
 _MISSING: Final = object()
+_ANY: Final = f"{SINGLE}/any".lower()
+_VARIABLE: Final = re.compile(r"(\w+):(.*)")
+_CASTS: Final[dict[str, Callable[[str], Any]]] = {
+    "edm.boolean": lambda text: text.lower() == "true",
+    "edm.datetimeoffset": str,
+    "edm.double": float,
+    "edm.int16": int,
+    "edm.int32": int,
+    "edm.int64": int,
+    "edm.string": str,
+}
 
 Test = Callable[[dict[str, Any]], bool]
 
@@ -30,11 +42,15 @@ class Filter:
     """A parsed filter.
 
     ``equalities`` are the properties that must equal a text, when all of the filter is joined by
-    ``and``; they allow a lookup instead of a scan.
+    ``and``; they allow a lookup instead of a scan, and so does ``sought``, an extended property
+    and its value. ``extended`` are the ids of the extended properties that the test looks at; the
+    resource must show them.
     """
 
     test: Test
     equalities: dict[str, str]
+    extended: tuple[str, ...] = ()
+    sought: tuple[str, str] | None = None
 
 
 def parse_filter(text: str) -> Filter:
@@ -43,7 +59,13 @@ def parse_filter(text: str) -> Filter:
     test = parser.alternatives()
     if parser.peek() is not None:
         raise _invalid(text)
-    return Filter(test, {} if parser.disjoint else parser.equalities)
+    alone = not parser.disjoint
+    return Filter(
+        test,
+        parser.equalities if alone else {},
+        tuple(parser.extended),
+        parser.sought if alone else None,
+    )
 
 
 def matches(wanted: Filter, resource: dict[str, Any]) -> bool:
@@ -58,6 +80,10 @@ class _Parser:
         self._at = 0
         self.equalities: dict[str, str] = {}
         self.disjoint = False
+        self.extended: dict[str, None] = {}
+        self.sought: tuple[str, str] | None = None
+        self._variable = ""
+        self._asked: list[str] = []
         position = 0
         while text[position:].strip():
             match = _TOKEN.match(text, position)
@@ -97,10 +123,18 @@ class _Parser:
             return inner
         if lowered in _FUNCTIONS:
             return self._function(lowered)
+        if lowered == _ANY:
+            return self._any()
+        convert = self._cast() if lowered == "cast" else None
+        field = f"{self._variable}/value" if convert is not None else first
         operator = self._next().lower()
         if operator not in _COMPARISONS:
             raise _invalid(self._text)
+        if self._variable and field == f"{self._variable}/id":
+            return self._identity(operator)
         value = _literal(self._next(), self._text)
+        if convert is not None:
+            return _comparison(field, _COMPARISONS[operator], value, convert)
         if operator == "eq" and isinstance(value, str):
             self.equalities[first] = value
         return _comparison(first, _COMPARISONS[operator], value)
@@ -122,6 +156,53 @@ class _Parser:
 
         return test
 
+    def _any(self) -> Test:
+        """Parse ``(ep: <condition on ep/id and ep/value>)`` after ``.../Any``."""
+        if self._variable:
+            raise _invalid(self._text)
+        self._expect("(")
+        match = _VARIABLE.fullmatch(self._next())
+        if match is None:
+            raise _invalid(self._text)
+        if match[2]:
+            self._at -= 1
+            self._tokens[self._at] = match[2]
+        outer = self.equalities, self.disjoint
+        self.equalities, self.disjoint, self._variable = {}, False, match[1]
+        self._asked = []
+        inner = self.alternatives()
+        self._expect(")")
+        variable, self._variable = self._variable, ""
+        if not self._asked:
+            raise _invalid(self._text)
+        value = self.equalities.get(f"{variable}/value")
+        name, alone = self._asked[0], len(self._asked) == 1 and not self.disjoint
+        if alone and value is not None and name not in NATIVE:
+            self.sought = name, value
+        self.equalities, self.disjoint = outer
+        return lambda resource: any(inner({variable: p}) for p in resource.get(SINGLE) or ())
+
+    def _identity(self, operator: str) -> Test:
+        """Parse the rest of ``ep/id eq '...'``; ids are compared in their normal form."""
+        token = self._next()
+        if operator != "eq" or not token.startswith("'"):
+            raise _invalid(self._text)
+        name, variable = property_id(str(_literal(token, self._text))), self._variable
+        self.extended[name] = None
+        self._asked.append(name)
+        return lambda resource: bool(resource[variable]["id"] == name)
+
+    def _cast(self) -> Callable[[str], Any]:
+        """Parse the rest of ``cast(ep/value, Edm.Int32)``."""
+        self._expect("(")
+        field = self._next()
+        self._expect(",")
+        kind = self._next().lower()
+        self._expect(")")
+        if not self._variable or field != f"{self._variable}/value" or kind not in _CASTS:
+            raise _invalid(self._text)
+        return _CASTS[kind]
+
     def _next(self) -> str:
         token = self.peek()
         if token is None:
@@ -134,11 +215,21 @@ class _Parser:
             raise _invalid(self._text)
 
 
-def _comparison(field: str, accept: Callable[[int], bool], value: Any) -> Test:
+def _comparison(
+    field: str,
+    accept: Callable[[int], bool],
+    value: Any,
+    convert: Callable[[str], Any] | None = None,
+) -> Test:
     def test(resource: dict[str, Any]) -> bool:
         held = _value(resource, field)
         if held is _MISSING:
             raise _invalid(field)
+        if convert is not None:
+            try:
+                held = convert(held)
+            except ValueError:
+                return False
         left, right = _comparable(held), _comparable(value)
         if left is None or right is None or type(left) is not type(right):
             return accept(0 if left == right else 1) if accept(0) != accept(1) else False

@@ -18,6 +18,7 @@ from atlas_async.emulator.letters import (
 )
 from atlas_async.emulator.parts import Part
 from atlas_async.emulator.people import Person
+from atlas_async.emulator.properties import Extended
 from atlas_async.emulator.records import Entry, FolderState, NotHere, Trouble
 from atlas_async.emulator.shelf import Change, ChangeKind, Shelf
 from atlas_async.emulator.tree import DELETED_ITEMS, DELETIONS, MAIL_ROOT, PURGES, FolderPlan
@@ -56,6 +57,7 @@ class Mailbox:
         self.folder_log: list[Change] = []
         self.entries: dict[int, Entry] = {}
         self._by_message_id: dict[str, list[int]] = {}
+        self._by_property: dict[tuple[str, str], dict[int, None]] = {}
         self._created = 0
         self._next_folder = 1_000_000
         for plan in plans:
@@ -95,6 +97,14 @@ class Mailbox:
         for child in self.children(number, hidden=True):
             yield child
             yield from self.below(child.number)
+
+    def is_below(self, number: int, root: int) -> bool:
+        """Whether folder ``number`` is ``root`` or lies below it."""
+        at: int | None = number
+        while at is not None and at != root:
+            state = self.folders.get(at)
+            at = state.parent if state is not None else None
+        return at == root
 
     def add_folder(self, parent: int, name: str, *, hidden: bool = False) -> FolderState:
         """Create an empty folder; the caller has checked for duplicates."""
@@ -211,17 +221,25 @@ class Mailbox:
         return merge(*shelves, key=lambda key: sign * self.received(key).timestamp())
 
     def find_message_id(self, internet_message_id: str) -> list[int]:
-        """Return the keys that carry this Message-ID, without a scan."""
-        found = list(self._by_message_id.get(internet_message_id, ()))
+        """Return the keys that carry this Message-ID in any case, without a scan."""
+        lowered = internet_message_id.lower()
         key = self.letters.key_of(internet_message_id)
-        return [k for k in ([key] if key is not None else []) + found if self._alive(k)]
+        if key is None:
+            key = self.letters.key_of(lowered)
+        found = [key] if key is not None else []
+        found += self._by_message_id.get(lowered, ())
+        return [k for k in found if self._alive(k) and self._message_id(k).lower() == lowered]
+
+    def find_property(self, name: str, value: str) -> list[int]:
+        """Return the keys that carry this extended property with this value in any case."""
+        return [k for k in self._by_property.get((name, value.lower()), ()) if self._alive(k)]
 
     def create(
         self,
         folder: int,
         base: dict[str, Any],
         parts: tuple[Part, ...] = (),
-        extended: dict[str, str] | None = None,
+        extended: Extended | None = None,
     ) -> int:
         """Store a new message and return its key. ``base`` holds final property values."""
         key = created_key(self._created)
@@ -233,9 +251,9 @@ class Mailbox:
             parts=parts,
             part_numbers=tuple(range(len(parts))),
             next_part=len(parts),
-            extended=extended or {},
         )
-        self._by_message_id.setdefault(str(base.get("internetMessageId")), []).append(key)
+        self._note_message_id(key, base)
+        self._note_extended(self.entries[key], extended or {})
         state = self.folders[folder]
         state.unread += not base.get("isRead")
         state.shelf.put(Change(self._tick(), key, ChangeKind.CREATED, folder, 0))
@@ -246,9 +264,16 @@ class Mailbox:
         was_read = self.is_read(key)
         entry = self.entry(key)
         entry.patch.update(patch)
+        self._note_message_id(key, patch)
         self.folders[entry.folder].unread += int(was_read) - int(self.is_read(key))
         self._touch(entry)
         return entry
+
+    def set_extended(self, key: int, values: Extended) -> None:
+        """Set extended properties of a message, beside those that it has."""
+        entry = self.entry(key)
+        self._note_extended(entry, values)
+        self._touch(entry)
 
     def set_parts(self, key: int, numbered: list[tuple[int, Part]]) -> None:
         """Replace a message's attachments."""
@@ -307,6 +332,29 @@ class Mailbox:
     def generation(self, folder: int) -> int:
         """Return the generation that a valid delta token of the folder carries."""
         return 1 + self._generations.get(None, 0) + self._generations.get(folder, 0)
+
+    def _message_id(self, key: int) -> str:
+        entry = self.entries.get(key)
+        for values in (entry.patch, entry.base or {}) if entry is not None else ():
+            if "internetMessageId" in values:
+                return str(values["internetMessageId"])
+        return self.letters.internet_message_id(key) if is_generated(key) else ""
+
+    def _note_message_id(self, key: int, values: dict[str, Any]) -> None:
+        name = values.get("internetMessageId")
+        if name is not None:
+            held = self._by_message_id.setdefault(str(name).lower(), [])
+            if key not in held:
+                held.append(key)
+
+    def _note_extended(self, entry: Entry, values: Extended) -> None:
+        for name, value in values.items():
+            before = entry.extended.get(name)
+            if isinstance(before, str):
+                self._by_property[name, before.lower()].pop(entry.key, None)
+            if isinstance(value, str):
+                self._by_property.setdefault((name, value.lower()), {})[entry.key] = None
+            entry.extended[name] = value
 
     def _touch(self, entry: Entry) -> None:
         entry.version += 1

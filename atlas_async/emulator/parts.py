@@ -27,7 +27,8 @@ class Part:
     """One attachment.
 
     ``blob`` holds a file's bytes or an item's MIME and is None for references. ``item`` is the
-    attached item as JSON, ``source_url`` the target of a reference.
+    attached item as JSON and ``inner`` its own attachments, ``source_url`` the target of a
+    reference.
     """
 
     kind: PartKind
@@ -39,6 +40,7 @@ class Part:
     content_id: str | None = None
     item: dict[str, Any] | None = None
     source_url: str = ""
+    inner: tuple[Part, ...] = ()
 
     @property
     def size(self) -> int:
@@ -50,8 +52,13 @@ class Part:
         return not self.inline
 
 
-def part_json(part: Part, part_id: str, *, inline_limit: int, expand_item: bool) -> dict[str, Any]:
-    """Return the attachment resource; files above ``inline_limit`` come without contentBytes."""
+def part_json(
+    part: Part, part_id: str, *, inline_limit: int, expand_item: bool, nested: bool = False
+) -> dict[str, Any]:
+    """Return the attachment resource; files above ``inline_limit`` come without contentBytes.
+
+    An attached item is shown with ``expand_item``, its own attachments only with ``nested``.
+    """
     body: dict[str, Any] = {
         "@odata.type": part.kind.value,
         "id": part_id,
@@ -69,7 +76,13 @@ def part_json(part: Part, part_id: str, *, inline_limit: int, expand_item: bool)
             raw = part.blob.read(0, part.blob.size)
             body["contentBytes"] = base64.b64encode(raw).decode("ascii")
     if part.kind is PartKind.ITEM and expand_item:
-        body["item"] = part.item
+        item = dict(part.item or {})
+        if nested:
+            item["attachments"] = [
+                part_json(one, f"{part_id}-{number}", inline_limit=inline_limit, expand_item=False)
+                for number, one in enumerate(part.inner)
+            ]
+        body["item"] = item
     return body
 
 

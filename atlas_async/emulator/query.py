@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 from atlas_async.emulator.calls import Refusal
+from atlas_async.emulator.properties import MULTI, SINGLE, property_id
 
 _EXTENDED: Final = re.compile(r"id\s+eq\s+'((?:[^']|'')*)'", re.IGNORECASE)
 
@@ -54,6 +55,10 @@ FOLDER_PROPERTIES: Final = (
 ATTACHMENT_PROPERTIES: Final = ("lastModifiedDateTime", "name", "contentType", "size", "isInline")
 FILE_PROPERTIES: Final = ("contentId", "contentLocation", "contentBytes")
 _CAST: Final = "microsoft.graph.fileattachment/"
+_ITEM: Final = "microsoft.graph.itemattachment/item"
+_NAVIGATION: Final = frozenset(
+    {"attachments", SINGLE.lower(), MULTI.lower(), "childfolders", _ITEM}
+)
 
 
 def parse_query(raw: str) -> dict[str, str]:
@@ -127,35 +132,44 @@ def number_of(query: dict[str, str], name: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """What ``$expand`` asked for: attachments, the item of an item attachment, named properties."""
+    """What ``$expand`` asked for: attachments, the item of an item attachment, named properties.
+
+    ``extended`` and ``multiple`` are normal ids of single- and multi-value extended properties;
+    without a filter that names them, Graph answers with none.
+    """
 
     attachments: bool = False
     item: bool = False
+    nested: bool = False
     extended: tuple[str, ...] = ()
+    multiple: tuple[str, ...] = ()
     child_folders: bool = False
 
     @classmethod
     def of(cls, text: str) -> Expansion:
-        """Return what the option's text asks for; unknown navigation properties raise (400)."""
-        lowered = text.lower()
-        names = _top_level(lowered)
-        known = {
-            "attachments",
-            "singlevalueextendedproperties",
-            "childfolders",
-            "microsoft.graph.itemattachment/item",
-        }
-        for name in names:
-            if name.partition("(")[0] not in known:
+        """Return what the option's text asks for.
+
+        Raises ``Refusal`` (400) for unknown navigation properties and malformed property ids.
+        """
+        found: dict[str, str] = {}
+        for name in _top_level(text):
+            bare, _, options = name.partition("(")
+            if bare.lower() not in _NAVIGATION:
                 raise _no_property(name, "microsoft.graph.message")
-        bare = {name.partition("(")[0] for name in names}
-        wanted = "singlevalueextendedproperties" in bare
+            found[bare.lower()] = options
+        lowered = text.lower()
         return cls(
-            attachments="attachments" in bare,
-            item="microsoft.graph.itemattachment/item" in lowered,
-            extended=tuple(_EXTENDED.findall(text)) if wanted else (),
-            child_folders="childfolders" in bare,
+            attachments="attachments" in found,
+            item=_ITEM in lowered,
+            nested="microsoft.graph.message/attachments" in lowered,
+            extended=_named(found.get(SINGLE.lower(), "")),
+            multiple=_named(found.get(MULTI.lower(), "")),
+            child_folders="childfolders" in found,
         )
+
+
+def _named(options: str) -> tuple[str, ...]:
+    return tuple(property_id(name.replace("''", "'")) for name in _EXTENDED.findall(options))
 
 
 def _top_level(text: str) -> list[str]:

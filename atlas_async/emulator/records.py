@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from atlas_async.emulator.parts import Part
+from atlas_async.emulator.properties import Extended
 from atlas_async.emulator.shelf import Shelf
 
 
@@ -32,7 +33,8 @@ class Entry:
     """What is known of a message beyond its seed.
 
     ``base`` holds the properties of a created message, None for a generated one; ``patch`` what
-    was changed since; ``parts`` replaces the generated attachments when it is not None.
+    was changed since; ``parts`` replaces the generated attachments when it is not None. ``misses``
+    counts how often the message was not found yet after it was created.
     """
 
     key: int
@@ -44,9 +46,10 @@ class Entry:
     parts: tuple[Part, ...] | None = None
     part_numbers: tuple[int, ...] = ()
     next_part: int = 0
-    extended: dict[str, str] = field(default_factory=dict)
+    extended: Extended = field(default_factory=dict)
     modified: datetime | None = None
     deleted: bool = False
+    misses: int = 0
 
 
 @dataclass(slots=True)
@@ -62,3 +65,4 @@ class FolderState:
     shelf: Shelf
     unread: int
     version: int = 0
+    extended: Extended = field(default_factory=dict)

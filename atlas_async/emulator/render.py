@@ -9,15 +9,41 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from atlas_async.emulator.letters import is_generated
 from atlas_async.emulator.mailbox import Mailbox
 from atlas_async.emulator.parts import Part, graph_time, part_json
+from atlas_async.emulator.properties import (
+    CONVERSATION_INDEX,
+    DELIVERED,
+    FIXED,
+    MESSAGE_CLASS,
+    MESSAGE_FLAGS,
+    MULTI,
+    SINGLE,
+    SUBMITTED,
+    TRANSPORT_HEADERS,
+    Extended,
+    transport_headers,
+)
 from atlas_async.emulator.query import MESSAGE_PROPERTIES, Expansion
 from atlas_async.emulator.records import FolderState
 
 _TAGS: Final = re.compile(r"<[^>]*>")
-_CLASS: Final = "String 0x001A"
 _SMIME: Final = "application/pkcs7-mime"
+_SMIME_CLASS: Final = "IPM.Note.SMIME"
+_READ_FLAG: Final = 1
+_UNSENT_FLAG: Final = 8
+_ATTACHMENT_FLAG: Final = 16
+_IMPORTANCE: Final = ("low", "normal", "high")
+_FROM_PROPERTY: Final = {
+    DELIVERED: "receivedDateTime",
+    SUBMITTED: "sentDateTime",
+    "String 0x37": "subject",
+    "String 0x1035": "internetMessageId",
+    CONVERSATION_INDEX: "conversationIndex",
+    "SystemTime 0x3007": "createdDateTime",
+    "SystemTime 0x3008": "lastModifiedDateTime",
+}
+_HEADERS: Final = "internetMessageHeaders"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +58,9 @@ class View:
     typed: bool = False
 
 
+_NOTHING: Final = Expansion()
+
+
 def message_json(mailbox: Mailbox, key: int, view: View) -> dict[str, Any]:
     """Return a message resource. Raises ``NotHere`` when the message is gone."""
     folder, _ = mailbox.place(key)
@@ -40,6 +69,9 @@ def message_json(mailbox: Mailbox, key: int, view: View) -> dict[str, Any]:
     with_body = select is None or "body" in select or "uniqueBody" in select
     if entry is not None and entry.base is not None:
         values = dict(entry.base)
+        raw = entry.extended.get(TRANSPORT_HEADERS)
+        if isinstance(raw, str):
+            values[_HEADERS] = transport_headers(raw)
     else:
         values = mailbox.letters.resource(key, with_body=with_body)
     if entry is not None:
@@ -59,7 +91,10 @@ def message_json(mailbox: Mailbox, key: int, view: View) -> dict[str, Any]:
     shown["id"] = message_id
     for name in MESSAGE_PROPERTIES if select is None else select:
         shown[name] = _on_request(name, values) if name not in values else values[name]
-    _expand(mailbox, key, view, shown)
+    if shown.get(_HEADERS, True) is None or shown.get(_HEADERS, True) == []:
+        del shown[_HEADERS]
+    if view.expansion != _NOTHING:
+        _expand(mailbox, key, view, shown, values)
     return shown
 
 
@@ -73,9 +108,17 @@ def sparse_json(mailbox: Mailbox, key: int, view: View) -> dict[str, Any]:
 
 
 def folder_json(
-    mailbox: Mailbox, state: FolderState, select: tuple[str, ...] | None, *, typed: bool = False
+    mailbox: Mailbox,
+    state: FolderState,
+    select: tuple[str, ...] | None,
+    expansion: Expansion | None = None,
+    *,
+    typed: bool = False,
 ) -> dict[str, Any]:
-    """Return a folder resource; search folders carry their own type."""
+    """Return a folder resource; search folders carry their own type.
+
+    Of an expansion the extended properties are shown; child folders are left to the caller.
+    """
     values: dict[str, Any] = {
         "displayName": state.name,
         "parentFolderId": mailbox.ids.folder(state.parent) if state.parent >= 0 else None,
@@ -100,7 +143,7 @@ def folder_json(
             "sourceFolderIds": [mailbox.ids.folder(2)],
             "filterQuery": "isRead eq false",
         }
-    return shown
+    return shown if expansion is None else shown | expanded(state.extended, expansion)
 
 
 def attachments_json(
@@ -119,6 +162,7 @@ def attachments_json(
             mailbox.ids.attachment(ref, number),
             inline_limit=limit,
             expand_item=view.expansion.item,
+            nested=view.expansion.nested,
         )
         if view.select is not None:
             kept = {"@odata.type", "@odata.mediaContentType", "id", "item", *view.select}
@@ -132,37 +176,54 @@ def is_smime(mailbox: Mailbox, key: int) -> bool:
     return any(part.content_type == _SMIME for _, part in mailbox.parts(key))
 
 
-def extended_value(mailbox: Mailbox, key: int, name: str) -> str | None:
-    """Return a single-value extended property as text, or None."""
+def expanded(held: Extended, expansion: Expansion) -> dict[str, Any]:
+    """Return the stored extended properties that an expansion asks for, as they are shown."""
+    shown: dict[str, Any] = {}
+    for label, names in ((SINGLE, expansion.extended), (MULTI, expansion.multiple)):
+        listed = [{"id": name, "value": held[name]} for name in names if name in held]
+        if listed:
+            shown[label] = listed
+    return shown
+
+
+def _extended_value(mailbox: Mailbox, key: int, name: str, values: dict[str, Any]) -> Any:
     entry = mailbox.entries.get(key)
-    if entry is not None and name in entry.extended:
+    if entry is not None and name in entry.extended and name not in FIXED:
         return entry.extended[name]
-    if name.lower() == _CLASS.lower():
-        return "IPM.Note.SMIME" if is_smime(mailbox, key) else "IPM.Note"
-    if name.lower() == "integer 0xe07" or name.lower() == "integer 0x0e07":
-        draft = is_generated(key) and bool(
-            mailbox.letters.resource(key, with_body=False)["isDraft"]
-        )
-        return str(int(mailbox.is_read(key)) | (8 if draft else 0))
-    return None
+    if name == MESSAGE_CLASS:
+        return _SMIME_CLASS if is_smime(mailbox, key) else "IPM.Note"
+    if name == MESSAGE_FLAGS:
+        flags = _READ_FLAG * mailbox.is_read(key) | _UNSENT_FLAG * bool(values["isDraft"])
+        return str(flags | _ATTACHMENT_FLAG * bool(mailbox.parts(key)))
+    if name == TRANSPORT_HEADERS:
+        listed = values[_HEADERS] if _HEADERS in values else _on_request(_HEADERS, values)
+        lines = [f"{header['name']}: {header['value']}\r\n" for header in listed or ()]
+        return "".join(lines) + "\r\n" if lines else None
+    if name == "Integer 0x17":
+        return str(_IMPORTANCE.index(str(values["importance"]).lower()))
+    return values.get(_FROM_PROPERTY[name]) if name in _FROM_PROPERTY else None
 
 
-def _expand(mailbox: Mailbox, key: int, view: View, shown: dict[str, Any]) -> None:
+def _expand(
+    mailbox: Mailbox, key: int, view: View, shown: dict[str, Any], values: dict[str, Any]
+) -> None:
     expansion = view.expansion
     if expansion.attachments:
         plain = View(view.immutable, None, expansion, inline_limit=view.inline_limit)
         shown["attachments"] = attachments_json(mailbox, key, mailbox.parts(key), plain)
-    if expansion.extended:
-        found = [(name, extended_value(mailbox, key, name)) for name in expansion.extended]
-        values = [{"id": name, "value": value} for name, value in found if value is not None]
-        if values:
-            shown["singleValueExtendedProperties"] = values
+    found = [(name, _extended_value(mailbox, key, name, values)) for name in expansion.extended]
+    single = [{"id": name, "value": value} for name, value in found if isinstance(value, str)]
+    if single:
+        shown[SINGLE] = single
+    entry = mailbox.entries.get(key)
+    if entry is not None:
+        shown |= expanded(entry.extended, Expansion(multiple=expansion.multiple))
 
 
 def _on_request(name: str, values: dict[str, Any]) -> Any:
-    if name == "internetMessageHeaders":
+    if name == _HEADERS:
         sender = (values.get("from") or {}).get("emailAddress", {}).get("address", "")
-        return values.get(name) or [
+        return [
             {"name": "Received", "value": f"from mx.{sender.rpartition('@')[2]} by contoso"},
             {"name": "Subject", "value": str(values.get("subject") or "")},
             {"name": "Message-ID", "value": str(values.get("internetMessageId") or "")},

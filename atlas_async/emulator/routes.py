@@ -39,6 +39,7 @@ def graph_routes() -> Routes:
         ("PATCH", _FOLDER): routes_folder_writes.update_folder,
         ("POST", f"{_FOLDER}/move"): routes_folder_writes.move_folder,
         ("DELETE", _FOLDER): routes_folder_writes.delete_folder,
+        ("POST", f"{_FOLDER}/permanentdelete"): routes_folder_writes.purge_folder,
         ("POST", f"{_FOLDER}/messages"): routes_message_writes.create_message,
         ("POST", "users/*/messages"): routes_message_writes.create_message,
         ("POST", "users/*/translateexchangeids"): routes_message_writes.translate_ids,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from atlas_async.emulator.calls import Call, Refusal, Reply
 from atlas_async.emulator.mailbox import Mailbox
+from atlas_async.emulator.properties import posted_properties
 from atlas_async.emulator.records import FolderState
 from atlas_async.emulator.render import folder_json
+from atlas_async.emulator.sizes import check_room
 from atlas_async.emulator.tree import MAIL_ROOT
 from atlas_async.emulator.world import World
 
@@ -26,11 +28,15 @@ async def update_folder(world: World, call: Call, ids: tuple[str, ...]) -> Reply
     """Answer ``PATCH /users/{id}/mailFolders/{id}``."""
     mailbox = world.mailbox(ids[0])
     state = mailbox.folder(ids[1])
-    name = (await call.json_object()).get("displayName")
+    values = await call.json_object()
+    name, extended = values.get("displayName"), posted_properties(values)
     if name is not None:
         _refuse_distinguished(state)
         _refuse_twin(mailbox, state.parent, str(name), besides=state)
         mailbox.change_folder(state, name=str(name))
+    if extended:
+        state.extended.update(extended)
+        mailbox.change_folder(state)
     return _reply(world, mailbox, state, 200)
 
 
@@ -54,13 +60,25 @@ async def delete_folder(world: World, _call: Call, ids: tuple[str, ...]) -> Repl
     return Reply(204)
 
 
+async def purge_folder(world: World, _call: Call, ids: tuple[str, ...]) -> Reply:
+    """Answer ``POST /users/{id}/mailFolders/{id}/permanentDelete``: with all that it holds."""
+    mailbox = world.mailbox(ids[0])
+    state = mailbox.folder(ids[1])
+    _refuse_distinguished(state)
+    mailbox.delete_folder(state, hard=True)
+    return Reply(204)
+
+
 async def _create(world: World, call: Call, mailbox: Mailbox, parent: int) -> Reply:
     values = await call.json_object()
     name = str(values.get("displayName") or "")
     if not name:
         raise Refusal(400, "ErrorInvalidRequest", "The property displayName is required.")
+    extended = posted_properties(values)
+    check_room(mailbox)
     _refuse_twin(mailbox, parent, name, besides=None)
     state = mailbox.add_folder(parent, name, hidden=bool(values.get("isHidden", False)))
+    state.extended.update(extended)
     return _reply(world, mailbox, state, 201)
 
 

@@ -115,7 +115,8 @@ def _listing(world: World, call: Call, mailbox: Mailbox, parent: int, path: str)
     states = mailbox.children(parent, hidden=hidden)
     if "$filter" in call.query:
         wanted = parse_filter(call.query["$filter"])
-        states = [s for s in states if matches(wanted, folder_json(mailbox, s, None))]
+        sought = Expansion(extended=wanted.extended)
+        states = [s for s in states if matches(wanted, folder_json(mailbox, s, None, sought))]
     top = number_of(call.query, "$top")
     if top == 0:
         raise Refusal(400, "ErrorInvalidUrlQuery", "$top must be greater than zero.")
@@ -141,7 +142,7 @@ def _shown(
     *,
     hidden: bool,
 ) -> dict[str, Any]:
-    shown = folder_json(mailbox, state, select)
+    shown = folder_json(mailbox, state, select, expansion)
     if expansion.child_folders:
         inner = mailbox.children(state.number, hidden=hidden)
         shown["childFolders"] = [folder_json(mailbox, child, None) for child in inner]

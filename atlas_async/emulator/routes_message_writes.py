@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-from email import message_from_bytes, policy
-from email.message import EmailMessage
-from email.utils import getaddresses
 from typing import Any, Final
 
 from atlas_async.emulator.calls import Call, Refusal, Reply
-from atlas_async.emulator.drafts import DRAFT_ONLY, new_message, writable
+from atlas_async.emulator.drafts import DRAFT_ONLY, check_names, new_message, writable
 from atlas_async.emulator.ids import MalformedId
 from atlas_async.emulator.mailbox import Mailbox
 from atlas_async.emulator.parts import Part
+from atlas_async.emulator.posted_mime import decoded_mime, mime_message
+from atlas_async.emulator.properties import posted_properties
 from atlas_async.emulator.records import FolderState, NotHere
 from atlas_async.emulator.render import View, message_json
 from atlas_async.emulator.routes_messages import located, reply_with_message
+from atlas_async.emulator.sizes import check_room, check_weight, weight_of
 from atlas_async.emulator.world import World
 
 _PLACE_PROPERTIES: Final = ("@odata.etag", "id", "parentFolderId", "changeKey", "webLink")
@@ -29,11 +27,16 @@ async def create_message(world: World, call: Call, ids: tuple[str, ...]) -> Repl
     """Answer ``POST /users/{id}/messages`` (into Drafts) and below a folder."""
     mailbox = world.mailbox(ids[0])
     state = mailbox.folder(ids[1] if len(ids) > 1 else "drafts")
+    now, behaviour = world.clock.now(), world.behaviour
     if call.headers.get("Content-Type", "").lower().startswith("text/plain"):
-        values = _from_mime(await call.read_body())
+        mime = decoded_mime(await call.read_body())
+        if 0 < behaviour.silent_mime < len(mime):
+            return Reply(200)
+        made = mime_message(mime, now, behaviour)
     else:
-        values = await call.json_object()
-    made = new_message(values, world.clock.now())
+        made = new_message(await call.json_object(), now, behaviour)
+    check_room(mailbox)
+    check_weight(behaviour, weight_of(made.base, made.parts))
     if not made.base["from"] and not made.base["isDraft"]:
         made.base["from"] = made.base["sender"]
     key = mailbox.create(state.number, made.base, made.parts, made.extended)
@@ -44,7 +47,10 @@ async def update_message(world: World, call: Call, ids: tuple[str, ...]) -> Repl
     """Answer ``PATCH /users/{id}/messages/{id}``."""
     mailbox = world.mailbox(ids[0])
     key = located(mailbox, ids)
-    patch = writable(await call.json_object())
+    values = await call.json_object()
+    check_names(values)
+    patch = writable(values)
+    extended = posted_properties(values)
     if world.behaviour.advanced_writes and set(patch) & DRAFT_ONLY:
         shown = message_json(mailbox, key, View(immutable=False, select=("isDraft",)))
         if not shown["isDraft"] and _ADVANCED not in call.roles:
@@ -53,6 +59,8 @@ async def update_message(world: World, call: Call, ids: tuple[str, ...]) -> Repl
             )
     if patch:
         mailbox.update(key, patch)
+    if extended:
+        mailbox.set_extended(key, extended)
     return reply_with_message(world, call, mailbox, key, status=200)
 
 
@@ -69,12 +77,15 @@ async def copy_message(world: World, call: Call, ids: tuple[str, ...]) -> Reply:
     mailbox = world.mailbox(ids[0])
     key = located(mailbox, ids)
     target = await _destination(mailbox, call)
+    check_room(mailbox)
     base = message_json(mailbox, key, View(immutable=False))
     for name in _PLACE_PROPERTIES:
         base.pop(name, None)
     parts: tuple[Part, ...] = tuple(part for _, part in mailbox.parts(key))
     entry = mailbox.entries.get(key)
     extended = dict(entry.extended) if entry is not None else {}
+    if entry is not None and entry.base is not None and "internetMessageHeaders" in entry.base:
+        base["internetMessageHeaders"] = entry.base["internetMessageHeaders"]
     copied = mailbox.create(target.number, base, parts, extended)
     return reply_with_message(world, call, mailbox, copied, status=201)
 
@@ -123,44 +134,3 @@ def _translated(mailbox: Mailbox, text: str, *, immutable: bool) -> dict[str, An
 async def _destination(mailbox: Mailbox, call: Call) -> FolderState:
     values = {name.lower(): value for name, value in (await call.json_object()).items()}
     return mailbox.folder(str(values.get("destinationid") or ""))
-
-
-def _from_mime(raw: bytes) -> dict[str, Any]:
-    """Return message properties of base64 MIME; the result is always a draft."""
-    try:
-        mime = base64.b64decode(raw, validate=True)
-    except binascii.Error as error:
-        raise Refusal(400, "ErrorMimeContentInvalidBase64String", "Invalid base64.") from error
-    parsed = message_from_bytes(mime, policy=policy.default)
-    body = parsed.get_body(("html", "plain"))
-    values: dict[str, Any] = {"subject": str(parsed.get("Subject") or "")}
-    if body is not None:
-        kind = "html" if body.get_content_subtype() == "html" else "text"
-        values["body"] = {"contentType": kind, "content": body.get_content()}
-    for header, name in (("To", "toRecipients"), ("Cc", "ccRecipients")):
-        values[name] = _recipients(parsed.get_all(header, []))
-    sender = _recipients(parsed.get_all("From", []))
-    if sender:
-        values["from"] = values["sender"] = sender[0]
-    if parsed.get("Message-ID"):
-        values["internetMessageId"] = str(parsed["Message-ID"])
-    values["attachments"] = [
-        {
-            "@odata.type": "#microsoft.graph.fileAttachment",
-            "name": part.get_filename() or "attachment",
-            "contentType": part.get_content_type(),
-            "contentBytes": _payload(part),
-        }
-        for part in parsed.iter_attachments()
-    ]
-    return values
-
-
-def _payload(part: EmailMessage) -> str:
-    raw = part.get_payload(decode=True)
-    return base64.b64encode(raw if isinstance(raw, bytes) else b"").decode("ascii")
-
-
-def _recipients(headers: list[Any]) -> list[dict[str, Any]]:
-    pairs = getaddresses([str(header) for header in headers])
-    return [{"emailAddress": {"name": name, "address": address}} for name, address in pairs]

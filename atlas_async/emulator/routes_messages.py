@@ -21,7 +21,7 @@ from atlas_async.emulator.query import (
 from atlas_async.emulator.records import FolderState, NotHere
 from atlas_async.emulator.render import View, is_smime, message_json
 from atlas_async.emulator.rounds import applied
-from atlas_async.emulator.tree import INBOX
+from atlas_async.emulator.tree import INBOX, MAIL_ROOT
 from atlas_async.emulator.world import World, in_path
 
 
@@ -161,26 +161,39 @@ def _select_page(
     start: int,
     size: int,
 ) -> _Page:
-    exact = wanted.equalities.get("internetMessageId") if wanted is not None else None
-    if wanted is not None and exact is not None:
-        found = mailbox.find_message_id(exact)
-        chosen = [
-            key
-            for key in found
-            if (state is None or key in state.shelf) and matches(wanted, _facts(mailbox, key))
-        ]
-        return _Page(chosen, None)
+    found = _looked_up(mailbox, state, wanted) if wanted is not None else None
+    if found is not None:
+        return _Page(found[start : start + size], start + size if found[start + size :] else None)
     keys = _ordered(mailbox, state, call, start)
     if wanted is None:
         page = list(islice(keys, size + 1))
         return _Page(page[:size], start + size if len(page) > size else None)
-    chosen = []
+    chosen: list[int] = []
     for offset, key in enumerate(keys):
         if len(chosen) == size:
             return _Page(chosen, start + offset)
-        if matches(wanted, _facts(mailbox, key)):
+        if matches(wanted, _facts(mailbox, key, wanted)):
             chosen.append(key)
     return _Page(chosen, None)
+
+
+def _looked_up(mailbox: Mailbox, state: FolderState | None, wanted: Filter) -> list[int] | None:
+    """Return what a filter finds by an index, newest first, or None when it needs a scan."""
+    exact = wanted.equalities.get("internetMessageId")
+    if exact is not None:
+        found = mailbox.find_message_id(exact)
+    elif wanted.sought is not None:
+        found = mailbox.find_property(*wanted.sought)
+    else:
+        return None
+    places = {key: mailbox.place(key)[0] for key in found}
+    chosen = [
+        key
+        for key, place in places.items()
+        if (mailbox.is_below(place, MAIL_ROOT) if state is None else place == state.number)
+        and matches(wanted, _facts(mailbox, key, wanted))
+    ]
+    return sorted(chosen, key=mailbox.received, reverse=True)
 
 
 def _ordered(mailbox: Mailbox, state: FolderState | None, call: Call, start: int) -> Iterator[int]:
@@ -199,16 +212,24 @@ def _ordered(mailbox: Mailbox, state: FolderState | None, call: Call, start: int
     return shelf.keys(mailbox.received, start, newest_first=newest_first)
 
 
-def _facts(mailbox: Mailbox, key: int) -> dict[str, Any]:
-    plain = View(immutable=False, select=tuple(p for p in MESSAGE_PROPERTIES if p != "body"))
+def _facts(mailbox: Mailbox, key: int, wanted: Filter | None = None) -> dict[str, Any]:
+    expansion = Expansion(extended=wanted.extended if wanted is not None else ())
+    plain = View(
+        immutable=False,
+        select=tuple(p for p in MESSAGE_PROPERTIES if p != "body"),
+        expansion=expansion,
+    )
     return message_json(mailbox, key, plain)
 
 
 def _count(mailbox: Mailbox, state: FolderState | None, wanted: Filter | None) -> int:
     if wanted is None and state is not None:
         return len(state.shelf)
+    found = _looked_up(mailbox, state, wanted) if wanted is not None else None
+    if found is not None:
+        return len(found)
     keys = mailbox.all_keys() if state is None else mailbox.keys(state.number)
-    return sum(1 for key in keys if wanted is None or matches(wanted, _facts(mailbox, key)))
+    return sum(1 for key in keys if wanted is None or matches(wanted, _facts(mailbox, key, wanted)))
 
 
 def reply_with_message(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +33,12 @@ from atlas_async.emulator.tenant import Tenant
 from atlas_async.emulator.throttle import Throttle
 from atlas_async.emulator.tls import make_server_context
 from atlas_async.emulator.tokens import TokenDesk, make_signing_key
-from atlas_async.emulator.wire import read_request_body, send
+from atlas_async.emulator.wire import BODY_LIMIT, read_request_body, send
 from atlas_async.emulator.world import World
 from atlas_async.errors import UsageError
 
 CACHE_BYTES: Final = 64 * 1024 * 1024
+_Serve = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _CLOSING: Final = 10.0
 """Seconds that closing may take."""
 
@@ -103,15 +105,22 @@ class Emulator:
     async def _start(self, stack: AsyncExitStack) -> None:
         key = await anyio.to_thread.run_sync(make_signing_key)
         context = await self._certify(stack) if self._tls else None
-        self._parts = self._assemble(TokenDesk(self._clock, key))
-        server = web.Server(self._serve, access_log=None)
-        runner = web.ServerRunner(server, shutdown_timeout=1.0)
+        parts = self._parts = self._assemble(TokenDesk(self._clock, key))
+        self._url = await self._listen(stack, self._serve, self._port, context)
+        parts.world.origin = parts.entra.origin = parts.world.upload_origin = self._url
+        if self.behaviour.split_uploads:
+            parts.world.upload_origin = await self._listen(stack, self._serve_uploads, 0, context)
+
+    async def _listen(
+        self, stack: AsyncExitStack, serve: _Serve, port: int, context: SSLContext | None
+    ) -> str:
+        """Serve on a port until the stack closes; return the origin."""
+        runner = web.ServerRunner(web.Server(serve, access_log=None), shutdown_timeout=1.0)
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(runner, self._host, self._port, ssl_context=context, reuse_address=True)
+        site = web.TCPSite(runner, self._host, port, ssl_context=context, reuse_address=True)
         await site.start()
-        self._url = self._origin(runner)
-        self._parts.world.origin = self._parts.entra.origin = self._url
+        return self._origin(runner)
 
     async def __aexit__(
         self,
@@ -135,6 +144,11 @@ class Emulator:
     def graph_url(self) -> str:
         """Graph's root without the version."""
         return self._url
+
+    @property
+    def upload_url(self) -> str:
+        """Origin of upload URLs; another one than Graph's with ``Behaviour.split_uploads``."""
+        return self._running().world.upload_origin
 
     @property
     def ca_file(self) -> Path:
@@ -165,7 +179,16 @@ class Emulator:
     def _assemble(self, tokens: TokenDesk) -> _Parts:
         world = World(self.corpus, self.behaviour, self._clock, cache_bytes=self._cache_bytes)
         faults = FaultBook()
-        desk = Desk(world, tokens, self.throttle, faults, self.log, self._clock, graph_routes())
+        desk = Desk(
+            world,
+            tokens,
+            self.throttle,
+            faults,
+            self.log,
+            self._clock,
+            graph_routes(),
+            self.tenant,
+        )
         return _Parts(
             service=GraphService(desk),
             entra=Entra(self.tenant, tokens, self.behaviour, self._clock),
@@ -182,37 +205,48 @@ class Emulator:
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            return await self._answer(request)
+            return await self._answer(request, uploads=not self.behaviour.split_uploads)
         except ConnectionResetError:
             return web.Response()  # the client has left: there is nobody to answer
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _serve_uploads(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._answer(request, uploads=True, graph=False)
+        except ConnectionResetError:
+            return web.Response()  # the client has left: there is nobody to answer
+
+    async def _answer(
+        self, request: web.BaseRequest, *, uploads: bool, graph: bool = True
+    ) -> web.StreamResponse:
         path, _, raw_query = request.raw_path.partition("?")
         call = Call(
             method=request.method,
             path=path,
             query=parse_query(raw_query),
             headers=request.headers,
-            read_body=lambda: read_request_body(request),
+            read_body=lambda: read_request_body(request, self._body_limit(path)),
             raw_query=raw_query,
         )
         parts = self._running()
-        if path.startswith(VERSION):
+        if graph and path.startswith(VERSION):
             async with parts.service.serving(call) as reply:
                 return await send(request, reply, self.behaviour, self._clock)
-        if path.startswith(UPLOAD_PREFIX):
+        if uploads and path.startswith(UPLOAD_PREFIX):
             async with parts.service.uploading(call) as reply:
                 return await send(request, reply, self.behaviour, self._clock)
         try:
-            reply = await self._elsewhere(parts, call, request.remote or "")
+            reply = await self._elsewhere(parts, call, request.remote or "", graph=graph)
         except Refusal as refusal:
             reply = self._plain_error(call, refusal)
         return await send(request, reply, self.behaviour, self._clock)
 
-    async def _elsewhere(self, parts: _Parts, call: Call, peer: str) -> Reply:
-        if call.path.startswith(PREFIX):
+    def _body_limit(self, path: str) -> int:
+        return self.behaviour.largest_range if path.startswith(UPLOAD_PREFIX) else BODY_LIMIT
+
+    async def _elsewhere(self, parts: _Parts, call: Call, peer: str, *, graph: bool) -> Reply:
+        if graph and call.path.startswith(PREFIX):
             return await answer_control(parts.control, call, peer)
-        reply = await parts.entra.answer(call)
+        reply = await parts.entra.answer(call) if graph else None
         if reply is None:
             raise Refusal(404, "NotFound", "There is nothing at this address.")
         return reply

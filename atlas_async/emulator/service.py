@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from email.utils import format_datetime
 from typing import Final
 from urllib.parse import unquote
 
 from atlas_async.clock import Clock
 from atlas_async.emulator.batch import run_batch
+from atlas_async.emulator.breakage import Breakage
 from atlas_async.emulator.calls import Call, Refusal, Reply, error_body
-from atlas_async.emulator.faults import FaultBook, FaultRule
+from atlas_async.emulator.faults import FaultBook
 from atlas_async.emulator.journal import Journal, Served
+from atlas_async.emulator.records import NotHere
 from atlas_async.emulator.router import Routes, dispatch, split_path
 from atlas_async.emulator.routes_attachment_writes import answer_upload
+from atlas_async.emulator.tenant import Tenant
 from atlas_async.emulator.throttle import Throttle
 from atlas_async.emulator.tokens import TokenDesk
+from atlas_async.emulator.uploads import UploadSession
 from atlas_async.emulator.world import World
 
 VERSION: Final = "/v1.0/"
+_WRITES: Final = frozenset({"POST", "PATCH", "PUT"})
 _MAIL_READ: Final = frozenset({"Mail.Read", "Mail.ReadWrite"})
 _MAIL_WRITE: Final = frozenset({"Mail.ReadWrite"})
 _DIRECTORY: Final = frozenset({"User.Read.All", "User.ReadWrite.All", "Directory.Read.All"})
@@ -44,6 +48,7 @@ class Desk:
     journal: Journal
     clock: Clock
     routes: Routes
+    tenant: Tenant
 
 
 class GraphService:
@@ -51,11 +56,13 @@ class GraphService:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._breakage = Breakage(desk.clock)
 
     @asynccontextmanager
     async def serving(self, call: Call) -> AsyncIterator[Reply]:
         """Answer a call; it counts as in flight until the context ends."""
         desk = self._desk
+        await self._breakage.catch_up()
         shape, ids = split_path(call.path.removeprefix(VERSION))
         outlook = shape.startswith(_OUTLOOK)
         mailbox = self._mailbox_name(ids) if outlook else ""
@@ -81,34 +88,29 @@ class GraphService:
 
     async def _answer(self, call: Call, mailbox: str, refusal: Refusal | None, shape: str) -> Reply:
         desk = self._desk
-        behaviour = desk.world.behaviour
         try:
             if refusal is not None:
+                if desk.world.behaviour.throttled_bytes:
+                    await self._count_bytes(call, call.app_id, mailbox)
                 raise refusal
             rule = desk.faults.fire(call.method, unquote(call.path), mailbox)
-            wait = behaviour.latency + (rule.delay if rule is not None else 0.0)
-            if wait > 0:
-                await desk.clock.sleep(wait)
-            broken = self._broken(rule)
-            if broken is not None:
-                return broken
-            self._authorise(call, shape)
-            reply = await self._handled(call, mailbox, shape)
+            if desk.world.behaviour.latency > 0:
+                await desk.clock.sleep(desk.world.behaviour.latency)
+            return await self._breakage.answer(
+                rule, call, lambda: self._handled(call, mailbox, shape)
+            )
         except Refusal as error:
             return self._refused(call, error)
-        if rule is not None and rule.action not in {"stall", "error"}:
-            return _spoiled(reply, rule.action)
-        return reply
 
     async def _handled(self, call: Call, mailbox: str, shape: str) -> Reply:
+        self._authorise(call, shape, mailbox)
         if (call.method, shape) == ("POST", "$batch"):
             if not self._desk.world.behaviour.batch_allowed:
                 raise Refusal(400, "BadRequest", "Batch requests are not available.")
             return await run_batch(call, self.serving, VERSION)
-        if call.method in {"POST", "PATCH", "PUT"}:
-            refusal = self._desk.throttle.upload(call.app_id, mailbox, _length(call))
-            if refusal is not None:
-                raise refusal
+        refusal = await self._count_bytes(call, call.app_id, mailbox)
+        if refusal is not None:
+            raise refusal
         path = call.path.removeprefix(VERSION)
         return await dispatch(self._desk.routes, self._desk.world, call, path)
 
@@ -116,20 +118,27 @@ class GraphService:
     async def uploading(self, call: Call) -> AsyncIterator[Reply]:
         """Answer a call to an upload URL; the URL itself is the proof of permission."""
         desk = self._desk
+        await self._breakage.catch_up()
         session = desk.world.uploads.find(call.query.get("authtoken", ""))
         mailbox = desk.world.corpus.people[session.mailbox].upn if session is not None else ""
-        path = call.path.partition("/AttachmentSessions")[0]
-        record = Served(call.method, unquote(path), mailbox, desk.clock.monotonic())
+        # The token in the URL is a secret: the journal keeps the path alone.
+        path = unquote(call.path)
+        record = Served(
+            call.method,
+            path,
+            mailbox,
+            desk.clock.monotonic(),
+            request_id=call.request_id,
+        )
         desk.journal.begin(record)
         try:
             try:
-                if session is None:
-                    raise Refusal(404, "ErrorItemNotFound", "The upload session was not found.")
-                refusal = desk.throttle.upload(session.app_id, mailbox, _length(call))
-                if refusal is not None:
-                    raise refusal
-                rule = desk.faults.fire(call.method, unquote(call.path), mailbox)
-                reply = self._broken(rule) or await answer_upload(desk.world, call, session)
+                rule = desk.faults.fire(call.method, path, mailbox)
+                if desk.world.behaviour.latency > 0:
+                    await desk.clock.sleep(desk.world.behaviour.latency)
+                reply = await self._breakage.answer(
+                    rule, call, lambda: self._uploaded(call, session, mailbox)
+                )
             except Refusal as error:
                 reply = self._refused(call, error)
             self._complete(call, reply)
@@ -138,23 +147,35 @@ class GraphService:
         finally:
             desk.journal.end(record, desk.clock.monotonic())
 
-    def _broken(self, rule: FaultRule | None) -> Reply | None:
-        """Return the answer of a rule that replaces the real one, or None."""
-        if rule is None:
+    async def _uploaded(self, call: Call, session: UploadSession | None, mailbox: str) -> Reply:
+        if "Authorization" in call.headers:
+            raise Refusal(
+                401,
+                "InvalidAudienceForResource",
+                "The audience claim value is invalid for current resource. Audience claim is "
+                "'https://graph.microsoft.com/', request url is "
+                f"'{self._desk.world.upload_origin}' and resource type is 'Exchange'.",
+            )
+        if session is None:
+            status = self._desk.world.behaviour.expired_upload
+            raise Refusal(status, "ErrorItemNotFound", "The upload session was not found.")
+        refusal = await self._count_bytes(call, session.app_id, mailbox)
+        if refusal is not None:
+            raise refusal
+        try:
+            return await answer_upload(self._desk.world, call, session)
+        except NotHere as error:
+            raise Refusal(
+                404, "ErrorItemNotFound", "The specified object was not found in the store."
+            ) from error
+
+    async def _count_bytes(self, call: Call, app: str, mailbox: str) -> Refusal | None:
+        """Count the body of a write, however its length is told."""
+        if call.method not in _WRITES or not self._desk.world.behaviour.throttle:
             return None
-        headers: dict[str, str] = {}
-        if rule.retry_after == "date":
-            moment = self._desk.clock.now() + timedelta(seconds=2)
-            headers["Retry-After"] = format_datetime(moment, usegmt=True)
-        elif rule.retry_after:
-            headers["Retry-After"] = rule.retry_after
-        if rule.action == "redirect":
-            return Reply(302, {"Location": rule.location, **headers})
-        if rule.action != "error":
-            return None
-        if not rule.code:
-            return Reply(rule.status, headers)
-        raise Refusal(rule.status, rule.code, rule.message, headers=headers)
+        told = call.headers.get("Content-Length", "")
+        size = int(told) if told.isdecimal() else len(await call.keep_body())
+        return self._desk.throttle.upload(app, mailbox, size)
 
     def _identify(self, call: Call) -> None:
         scheme, _, token = call.headers.get("Authorization", "").partition(" ")
@@ -162,7 +183,7 @@ class GraphService:
         if grant is not None:
             call.app_id, call.roles = grant.app_id, grant.roles
 
-    def _authorise(self, call: Call, shape: str) -> None:
+    def _authorise(self, call: Call, shape: str, mailbox: str) -> None:
         headers = {"WWW-Authenticate": _CHALLENGE}
         given = call.headers.get("Authorization", "")
         if not given:
@@ -176,6 +197,8 @@ class GraphService:
                 "Lifetime validation failed, the token is expired.",
                 headers={"WWW-Authenticate": _CHALLENGE + ', error="invalid_token"'},
             )
+        if mailbox:
+            call.roles = self._roles_in(call, mailbox)
         if shape.startswith("users/*/mailboxsettings"):
             needed = _SETTINGS
         elif shape.startswith(_OUTLOOK):
@@ -195,6 +218,21 @@ class GraphService:
         raise Refusal(
             403, "ErrorAccessDenied", "Access is denied. Check credentials and try again."
         )
+
+    def _roles_in(self, call: Call, mailbox: str) -> frozenset[str]:
+        """Return what the application may do in a mailbox: by its token, and by role scopes."""
+        app = self._desk.tenant.apps.get(call.app_id)
+        if app is None:
+            return call.roles
+        name = mailbox.lower()
+        if app.mailboxes is not None and name not in app.mailboxes:
+            raise Refusal(
+                403,
+                "ErrorAccessDenied",
+                "Access to OData is disabled: [RAOP] : Blocked by tenant configured AppOnly "
+                "AccessPolicy settings.",
+            )
+        return call.roles | app.scoped.get(name, frozenset())
 
     def _refused(self, call: Call, refusal: Refusal) -> Reply:
         date = self._desk.clock.now().strftime("%Y-%m-%dT%H:%M:%S")
@@ -219,15 +257,3 @@ class GraphService:
             return ""
         person = self._desk.world.person(ids[0])
         return person.upn if person is not None else ids[0]
-
-
-def _length(call: Call) -> int:
-    text = call.headers.get("Content-Length", "0")
-    return int(text) if text.isdecimal() else 0
-
-
-def _spoiled(reply: Reply, action: str) -> Reply:
-    """Return a copy to be broken while it is sent; a kept page must stay whole."""
-    return Reply(
-        reply.status, dict(reply.headers), reply.body, reply.stream, reply.length, spoil=action
-    )

@@ -32,13 +32,19 @@ class AppSecret:
 class Registration:
     """One application: how it may prove itself, and what it may do.
 
-    ``keys`` maps certificate thumbprints (base64url, SHA-1 and SHA-256) to public keys.
+    ``keys`` maps certificate thumbprints (base64url, SHA-1 and SHA-256) to public keys. ``roles``
+    go into its tokens and hold for every mailbox. ``scoped`` are roles that Exchange grants for
+    single mailboxes (role-based access control); tokens do not show them. ``mailboxes``, when it
+    is not None, are the only ones it may reach (an application access policy). Both name
+    mailboxes by user principal name in lower case.
     """
 
     client_id: str
     secrets: list[AppSecret] = field(default_factory=list)
     keys: dict[str, rsa.RSAPublicKey] = field(default_factory=dict)
     roles: tuple[str, ...] = DEFAULT_ROLES
+    scoped: dict[str, frozenset[str]] = field(default_factory=dict)
+    mailboxes: frozenset[str] | None = None
     enabled: bool = True
 
     def accept_certificate(self, pem: bytes) -> str:

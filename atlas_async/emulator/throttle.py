@@ -16,7 +16,6 @@ from atlas_async.emulator.behaviour import Behaviour
 from atlas_async.emulator.calls import Refusal
 
 MAILBOX_WINDOW: Final = 600.0
-UPLOAD_BYTES: Final = 150_000_000
 UPLOAD_WINDOW: Final = 300.0
 APP_REQUESTS: Final = 130_000
 APP_WINDOW: Final = 10.0
@@ -37,14 +36,24 @@ class Window:
         self._counted: deque[tuple[float, int]] = deque()
         self._total = 0
 
-    def add(self, amount: int, now: float) -> float:
-        """Count ``amount``; return 0, or the seconds until the window has room again."""
+    def add(self, amount: int, now: float, *, keep_refused: bool = True) -> float:
+        """Count ``amount``; return 0, or the seconds until the window has room again.
+
+        What does not fit counts as well, unless ``keep_refused`` is False.
+        """
         while self._counted and self._counted[0][0] <= now - self._seconds:
             self._total -= self._counted.popleft()[1]
         self._counted.append((now, amount))
         self._total += amount
         if self._total <= self._limit:
             return 0.0
+        wait = self._wait(now)
+        if not keep_refused:
+            self._counted.pop()
+            self._total -= amount
+        return wait
+
+    def _wait(self, now: float) -> float:
         excess = self._total - self._limit
         for moment, held in self._counted:
             excess -= held
@@ -92,8 +101,10 @@ class Throttle:
         if not self._behaviour.throttle or not mailbox or not size:
             return None
         seconds = UPLOAD_WINDOW * self._behaviour.time_scale
-        window = self._window(self._uploads, (app, mailbox), UPLOAD_BYTES, seconds)
-        wait = window.add(size, self._clock.monotonic())
+        granted = self._behaviour.upload_bytes
+        window = self._window(self._uploads, (app, mailbox), granted, seconds)
+        keep = self._behaviour.throttled_bytes
+        wait = window.add(size, self._clock.monotonic(), keep_refused=keep)
         return self._throttled("UploadBytes", wait) if wait else None
 
     def leave(self, app: str, mailbox: str) -> None:

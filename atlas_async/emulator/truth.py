@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 from atlas_async.emulator.blobs import sha256_of
+from atlas_async.emulator.items import item_digest
 from atlas_async.emulator.mailbox import Mailbox
 from atlas_async.emulator.parts import Part
+from atlas_async.emulator.query import MESSAGE_PROPERTIES
 from atlas_async.emulator.records import FolderState
 from atlas_async.emulator.render import View, message_json
 from atlas_async.emulator.tree import MAIL_ROOT, STORE_ROOT
+
+_TOLD: Final = (
+    "createdDateTime",
+    "importance",
+    "inferenceClassification",
+    "conversationId",
+    "conversationIndex",
+    "sender",
+    "from",
+    "toRecipients",
+    "ccRecipients",
+    "bccRecipients",
+    "replyTo",
+)
+_SHOWN: Final = (*MESSAGE_PROPERTIES, "internetMessageHeaders")
 
 
 def mailbox_truth(mailbox: Mailbox, *, content: bool = True) -> dict[str, Any]:
@@ -47,6 +64,7 @@ def _folder(mailbox: Mailbox, state: FolderState) -> dict[str, Any]:
         "belowRoot": state.number in inside,
         "totalItemCount": len(state.shelf),
         "unreadItemCount": state.unread,
+        "extended": dict(state.extended),
     }
 
 
@@ -69,7 +87,7 @@ def _message(mailbox: Mailbox, state: FolderState, key: int, *, content: bool) -
     }
     if not content:
         return told
-    full = message_json(mailbox, key, View(immutable=True))
+    full = message_json(mailbox, key, View(immutable=True, select=_SHOWN))
     body = str((full.get("body") or {}).get("content") or "")
     told |= {
         "subject": full["subject"],
@@ -81,6 +99,10 @@ def _message(mailbox: Mailbox, state: FolderState, key: int, *, content: bool) -
         "bodySha": hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest(),
         "receivedDateTime": full["receivedDateTime"],
         "sentDateTime": full["sentDateTime"],
+        "bodyType": (full.get("body") or {}).get("contentType"),
+        **{name: full.get(name) for name in _TOLD},
+        "internetMessageHeaders": full.get("internetMessageHeaders", []),
+        "extended": _extended(mailbox, key),
         "attachments": [
             {"id": mailbox.ids.attachment(mailbox.ref(key, immutable=True), number), **_part(part)}
             for number, part in mailbox.parts(key)
@@ -89,8 +111,13 @@ def _message(mailbox: Mailbox, state: FolderState, key: int, *, content: bool) -
     return told
 
 
+def _extended(mailbox: Mailbox, key: int) -> dict[str, Any]:
+    entry = mailbox.entries.get(key)
+    return dict(entry.extended) if entry is not None else {}
+
+
 def _part(part: Part) -> dict[str, Any]:
-    return {
+    told: dict[str, Any] = {
         "type": part.kind.value,
         "name": part.name,
         "contentType": part.content_type,
@@ -100,3 +127,10 @@ def _part(part: Part) -> dict[str, Any]:
         "contentId": part.content_id,
         "isInline": part.inline,
     }
+    if part.item is not None:
+        told["item"] = part.item
+        told["itemDigest"] = item_digest(part.item)
+        told["attachments"] = [_part(inner) for inner in part.inner]
+    if part.source_url:
+        told["sourceUrl"] = part.source_url
+    return told

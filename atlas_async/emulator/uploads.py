@@ -5,20 +5,21 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from atlas_async.clock import Clock
-
-LIFETIME: Final = timedelta(hours=1)
 
 
 @dataclass(slots=True)
 class UploadSession:
-    """One attachment on its way in. ``item`` is the AttachmentItem of the request."""
+    """One attachment on its way in.
+
+    ``item`` is the AttachmentItem of the request, ``message`` the id that the message then had.
+    """
 
     token: str
     mailbox: int
-    message: int
+    message: str
     immutable: bool
     app_id: str
     item: dict[str, Any]
@@ -37,14 +38,15 @@ class UploadDesk:
     def begin(
         self,
         mailbox: int,
-        message: int,
+        message: str,
         item: dict[str, Any],
         *,
         size: int,
         immutable: bool,
         app_id: str,
+        lifetime: float,
     ) -> UploadSession:
-        """Open a session that ends by itself after an hour."""
+        """Open a session that ends by itself after ``lifetime`` seconds, however much arrives."""
         session = UploadSession(
             token=secrets.token_urlsafe(48),
             mailbox=mailbox,
@@ -53,7 +55,7 @@ class UploadDesk:
             app_id=app_id,
             item=item,
             size=size,
-            expires=self._clock.now() + LIFETIME,
+            expires=self._clock.now() + timedelta(seconds=lifetime),
         )
         self._open[session.token] = session
         return session

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
+import anyio
 import anyio.to_thread
 from aiohttp import web
 
@@ -14,20 +15,22 @@ from atlas_async.emulator.behaviour import Behaviour
 from atlas_async.emulator.calls import Refusal, Reply
 
 BODY_LIMIT: Final = 4 * 1024 * 1024
-"""Largest request body Graph takes; uploads come in ranges of at most this size."""
+"""Largest request body Graph takes."""
 _WORTH_PACKING: Final = 1_024
 _WORTH_A_THREAD: Final = 131_072
 _GZIP: Final = 31
 _DRIP: Final = 16_384
+_GLANCE: Final = 0.02
+"""Seconds between two looks whether a client that gets no answer is still there."""
 
 
-async def read_request_body(request: web.BaseRequest) -> bytes:
-    """Return the request's body. Raises ``Refusal`` (413) above the limit."""
+async def read_request_body(request: web.BaseRequest, limit: int) -> bytes:
+    """Return the request's body. Raises ``Refusal`` (413) above ``limit`` bytes."""
     pieces = bytearray()
     async for piece, _ in request.content.iter_chunks():
         pieces += piece
-        if len(pieces) > BODY_LIMIT:
-            raise Refusal(413, "RequestEntityTooLarge", "The request body exceeds the limit.")
+        if len(pieces) > limit:
+            raise Refusal(413, "BadRequest", "The maximum request length supported is 4MB.")
     return bytes(pieces)
 
 
@@ -35,7 +38,9 @@ async def send(
     request: web.BaseRequest, reply: Reply, behaviour: Behaviour, clock: Clock
 ) -> web.StreamResponse:
     """Send an answer to the end, or break it where ``reply.spoil`` says so."""
-    if reply.spoil == "reset":
+    if reply.spoil == "silence":
+        await _wait_for_hangup(request)
+    if reply.spoil in {"reset", "silence"}:
         _cut(request)
         return web.Response(status=500)
     if reply.stream is not None:
@@ -118,6 +123,13 @@ def _gzip(body: bytes) -> bytes:
 def _sliced(body: bytes) -> Iterator[bytes]:
     for start in range(0, len(body), _DRIP):
         yield body[start : start + _DRIP]
+
+
+async def _wait_for_hangup(request: web.BaseRequest) -> None:
+    """Return when the client has closed the connection; the server's end ends it, too."""
+    # Nothing tells a handler that its client has left.
+    while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
+        await anyio.sleep(_GLANCE)
 
 
 def _cut(request: web.BaseRequest) -> None:

@@ -33,6 +33,7 @@ class World:
         self.behaviour = behaviour
         self.clock = clock
         self.origin = ""
+        self.upload_origin = ""
         self.seal = CursorSeal(corpus.tenant_id.bytes)
         self.pages = PageCache(cache_bytes)
         self.uploads = UploadDesk(clock)

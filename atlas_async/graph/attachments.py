@@ -7,15 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
-import aiohttp
-
 from atlas_async.errors import GraphError, GraphNotFound, GraphProtocolError, GraphTransient
 from atlas_async.graph.client import Call, GraphClient
-from atlas_async.graph.decoding import decoded
+from atlas_async.graph.content import ContentBytes
 from atlas_async.graph.lane import Lane
 from atlas_async.graph.paging import LinkTrail, read_page
-from atlas_async.graph.persistence import AttemptFailedError
-from atlas_async.graph.transport import AnswerTooLongError, Lease, network_failures
+from atlas_async.graph.transport import AnswerTooLongError, Lease
 from atlas_async.model.source import JsonObject
 
 FILE: Final = "#microsoft.graph.fileAttachment"
@@ -60,7 +57,7 @@ class AttachmentReader:
             return await self._list_without_content(message_id, lease)
 
     @asynccontextmanager
-    async def open(self, message_id: str, attachment_id: str) -> AsyncIterator[AttachmentBytes]:
+    async def open(self, message_id: str, attachment_id: str) -> AsyncIterator[ContentBytes]:
         """Open the content; see ``MailboxSource.open_attachment``.
 
         Raises:
@@ -70,7 +67,7 @@ class AttachmentReader:
         """
         call = self._call(message_id, attachment_id, "$value")
         async with self._client.stream(self._lane, replace(call, encoding="identity")) as response:
-            yield AttachmentBytes(response, self._lane, call.where)
+            yield ContentBytes(response, self._lane, call.where)
 
     async def _list_without_content(self, message_id: str, lease: Lease) -> list[JsonObject]:
         try:
@@ -139,48 +136,3 @@ class Cumulative:
     async def grow_to(self, size: int) -> None:
         """Hold ``size`` bytes beside those of the earlier answers; may wait."""
         await self._lease.grow_to(self.settled + size)
-
-
-class AttachmentBytes:
-    """The content of one attachment as it arrives, once.
-
-    Args:
-        response: The open answer.
-        lane: Where the bytes are counted.
-        where: Mailbox and message, for errors.
-    """
-
-    def __init__(self, response: aiohttp.ClientResponse, lane: Lane, where: str) -> None:
-        self._response = response
-        self._lane = lane
-        self._where = where
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the content in order, in pieces of at most 1 MiB.
-
-        Raises:
-            GraphTransient: The connection broke, fell silent for a minute, trickled, ended early,
-                or did not end.
-        """
-        received = 0
-        pieces = decoded(self._response)
-        while True:
-            try:
-                with network_failures(self._where):
-                    piece = await anext(pieces, b"")
-            except AttemptFailedError as failed:
-                raise failed.failure.error from failed.__cause__
-            if not piece:
-                break
-            received += len(piece)
-            self._lane.count_bytes(len(piece))
-            yield piece
-        self._check_length(received)
-
-    def _check_length(self, received: int) -> None:
-        expected = self._response.content_length
-        encoded = self._response.headers.get("Content-Encoding", "identity") != "identity"
-        if expected is not None and not encoded and received != expected:
-            raise GraphTransient(
-                f"The attachment ended after {received} of {expected} bytes", where=self._where
-            )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
 from atlas_async.errors import GraphNotFound
-from atlas_async.graph.attachments import AttachmentBytes, AttachmentReader
+from atlas_async.graph.attachments import AttachmentReader
 from atlas_async.graph.client import Call, GraphClient
+from atlas_async.graph.content import ContentBytes
 from atlas_async.graph.folders import FolderReader
 from atlas_async.graph.lane import Lane
 from atlas_async.graph.paging import LinkTrail, PageSizer, read_page
@@ -211,7 +212,7 @@ class GraphMailbox:
 
     def open_attachment(
         self, message_id: str, attachment_id: str
-    ) -> AbstractAsyncContextManager[AttachmentBytes]:
+    ) -> AbstractAsyncContextManager[ContentBytes]:
         """Open the content of an attachment; see ``MailboxSource.open_attachment``.
 
         It holds one of the mailbox's places in flight until the block ends.
@@ -222,6 +223,22 @@ class GraphMailbox:
             GraphError: See the other subclasses.
         """
         return self._attachments.open(message_id, attachment_id)
+
+    @asynccontextmanager
+    async def open_mime(self, message_id: str) -> AsyncIterator[ContentBytes]:
+        """Open a message's MIME; see ``MailboxSource.open_mime``.
+
+        It holds one of the mailbox's places in flight until the block ends.
+
+        Raises:
+            GraphItemError: Graph cannot write this message as MIME, now or later.
+            GraphNotFound: It is gone.
+            GraphError: See the other subclasses.
+        """
+        url = self._url("messages", message_id, "$value", query={})
+        call = Call(url, f"mailbox {self.mailbox_id}, message {message_id}", encoding="identity")
+        async with self._client.stream(self._lane, call) as response:
+            yield ContentBytes(response, self._lane, call.where)
 
     async def _message(
         self, message_id: str, select: str, lease: Lease | None = None

@@ -21,6 +21,7 @@ from atlas_async.graph.links import GraphRoot, require_confidential
 from atlas_async.graph.mailbox import GraphMailbox
 from atlas_async.graph.persistence import Jitter
 from atlas_async.graph.transport import open_session
+from atlas_async.graph.writer import GraphWriter
 from atlas_async.model.source import Principal
 
 CLOSING_SECONDS = 5.0
@@ -133,3 +134,8 @@ class GraphTenant:
         """Return the mailbox of ``principal``; opened twice, it still has one set of limits."""
         lane = self._lanes.mailbox(principal.user_id, principal.address)
         return GraphMailbox(self._client, lane, principal)
+
+    def writer(self, principal: Principal) -> GraphWriter:
+        """Return the mailbox of ``principal`` for writing; its limits are those of ``mailbox``."""
+        lane = self._lanes.mailbox(principal.user_id, principal.address)
+        return GraphWriter(self._client, lane, principal, self._clock)

@@ -94,6 +94,50 @@ class PruneProgress:
     removed: int
 
 
+@dataclass(frozen=True, slots=True)
+class SearchProgress:
+    """Messages of a mailbox searched so far of ``expected``.
+
+    While ``indexing``, both count those that the index of words lacks. ``indexed`` are the messages
+    that this search has added to it.
+    """
+
+    mailbox_id: str
+    done: int
+    expected: int
+    indexed: int
+    indexing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreProgress:
+    """Cumulative counts of the restore of one mailbox; ``expected`` is 0 while it is not known."""
+
+    mailbox_id: str
+    folder: str
+    done: int
+    expected: int
+    created: int
+    skipped: int
+    failed: int
+    bytes_sent: int
+    throttled: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExportProgress:
+    """Messages of an export written so far of ``expected``, over all its mailboxes.
+
+    ``bytes`` are those of the messages as written; ``failed`` counts what is damaged or missing.
+    """
+
+    mailbox_id: str
+    done: int
+    expected: int
+    bytes: int
+    failed: int
+
+
 Event = (
     RunStarted
     | MailboxStarted
@@ -103,4 +147,7 @@ Event = (
     | MailboxFinished
     | VerifyProgress
     | PruneProgress
+    | ExportProgress
+    | RestoreProgress
+    | SearchProgress
 )

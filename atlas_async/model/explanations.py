@@ -129,6 +129,10 @@ _EXPLANATIONS: Final = {
     "invalidcontent": Explanation(
         "Graph gave the attachment's content in a form that is not base64.", f"{_WAIT} {_SUPPORT}"
     ),
+    "emptycontent": Explanation(
+        "Graph answered with nothing at all where a message's MIME was asked for.",
+        f"The message itself is backed up. {_WAIT} {_SUPPORT}",
+    ),
     "missingid": Explanation(
         "Graph gave a message without an id, so it can be neither stored nor asked for.", _SUPPORT
     ),

@@ -180,6 +180,18 @@ def sender_address(resource: JsonObject) -> str:
     return ""
 
 
+def message_identity(resource: JsonObject) -> str:
+    """Return what makes a message the same one in another folder or mailbox.
+
+    That is its internet message id. Without one it is subject and times, as Graph shows them.
+    """
+    message_id = resource.get("internetMessageId")
+    if isinstance(message_id, str) and message_id.strip():
+        return message_id.strip()
+    parts = ("subject", "sentDateTime", "receivedDateTime")
+    return "\x00".join(_text(resource.get(name)) for name in parts)
+
+
 def may_have_attachments(resource: JsonObject) -> bool:
     """Tell whether attachments must be asked for.
 

@@ -28,12 +28,19 @@ class AttachmentRecord(TypedDict):
     modified: NotRequired[str]
 
 
+class OriginalRecord(TypedDict):
+    """A message's original MIME: hex SHA-256 and exact length in bytes of what is stored."""
+
+    checksum: str
+    size_bytes: int
+
+
 class MessageRecord(TypedDict):
     """A message of a snapshot.
 
     ``content`` is the first half of the SHA-256 over the properties that make the message what it
     is; ``checksum`` is over the stored object and stays when only read state, flag, categories or
-    the folder change.
+    the folder change. ``original_refused`` is Graph's code where it gives no MIME of the message.
     """
 
     object_id: str
@@ -54,6 +61,8 @@ class MessageRecord(TypedDict):
     has_attachments: bool
     flag_detail: NotRequired[JsonObject]
     attachments: NotRequired[list[AttachmentRecord]]
+    original: NotRequired[OriginalRecord]
+    original_refused: NotRequired[str]
 
 
 class Tombstone(TypedDict):

@@ -36,7 +36,7 @@ class NotStored:
     """One thing that Graph showed and the snapshot lacks.
 
     Args:
-        kind: ``message``, ``attachment`` or ``folder``.
+        kind: ``message``, ``attachment``, ``folder`` or ``original`` (a message's MIME).
         object_id: Graph id of the message (or folder).
         attachment_id: Graph id of the attachment, for that kind.
         folder_id: Folder it was seen in.
@@ -75,8 +75,20 @@ class NotStored:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedOriginal:
+    """A message whose MIME Graph does not give: its id and Graph's code."""
+
+    object_id: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class MailboxResult:
-    """What one run did to one mailbox. Counts are of this run."""
+    """What one run did to one mailbox. Counts are of this run.
+
+    ``refused_originals`` are the first of the ``originals_refused``. They are not missing: the
+    messages are stored, with their attachments.
+    """
 
     mailbox_id: str
     outcome: Outcome
@@ -101,6 +113,9 @@ class MailboxResult:
     exit_code: int = 0
     not_stored: tuple[NotStored, ...] = ()
     notices: tuple[str, ...] = ()
+    originals_stored: int = 0
+    originals_refused: int = 0
+    refused_originals: tuple[RefusedOriginal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

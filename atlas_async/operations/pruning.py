@@ -22,6 +22,7 @@ from atlas_async.catalog.layout import (
     CATALOG_PREFIX,
     DATA_PREFIX,
     lease_key,
+    restores_prefix,
 )
 from atlas_async.catalog.references import References
 from atlas_async.catalog.vault import Vault
@@ -196,11 +197,14 @@ class _Pruning:
 
     async def _unreferenced(self, references: References) -> AsyncIterator[ObjectInfo]:
         mailbox_id = self._vault.mailbox_id
+        restores = restores_prefix(mailbox_id)
         for prefix in (DATA_PREFIX, ATTACHMENTS_PREFIX, CATALOG_PREFIX):
             async for info in list_all(self._vault.store, f"{prefix}{mailbox_id}/"):
                 self._box.objects += 1
                 if self._box.objects % PROGRESS_EVERY == 0:
                     self._tell()
+                if info.key.startswith(restores):
+                    continue  # what was restored is needed to go on with it and to take it back
                 if info.key not in references and not self._is_own(info.key):
                     self._box.unreferenced += 1
                     self._box.unreferenced_bytes += info.size

@@ -44,6 +44,20 @@ async def read_message(
         UsageError: Several match.
         IntegrityError: The stored object is not what was written.
     """
+    view, record = await find_message(tenant, object_id, snapshot=snapshot, mailbox=mailbox)
+    return await _content(tenant, view, record)
+
+
+async def find_message(
+    tenant: Tenant, object_id: str, *, snapshot: str | None = None, mailbox: str | None = None
+) -> tuple[SnapshotView, MessageRecord]:
+    """Return the row of one message and the snapshot that has it, named as above.
+
+    Raises:
+        SnapshotNotFound: No such message.
+        UsageError: Several match.
+        IntegrityError: A snapshot is damaged, and no other has it.
+    """
     await tenant.open_for_reading()
     damage: list[IntegrityError] = []
     views = await _views(tenant, snapshot, mailbox, damage)
@@ -51,10 +65,8 @@ async def read_message(
         with _noted(damage):
             record = await view.find(object_id)
             if record is not None:
-                break
-    else:
-        view, record = await _only_match(views, object_id, damage)
-    return await _content(tenant, view, record)
+                return view, record
+    return await _only_match(views, object_id, damage)
 
 
 async def _only_match(

@@ -10,6 +10,7 @@ from atlas_async.catalog.layout import (
     CATALOG_PREFIX,
     DATA_PREFIX,
     MANIFESTS_PREFIX,
+    LeasePlace,
     check_mailbox_id,
     is_mailbox_id,
 )
@@ -130,6 +131,7 @@ class Tenant:
         wait: float,
         notice: Callable[[str], None] = lambda _: None,
         give_up: Callable[[], bool] = lambda: False,
+        place: LeasePlace = LeasePlace.BACKUP,
     ) -> AsyncIterator[tuple[Vault, CountingStore]]:
         """Give a mailbox's vault whose first write takes the mailbox's lease.
 
@@ -138,6 +140,7 @@ class Tenant:
             wait: Seconds to wait for another run that holds the mailbox and is alive.
             notice: Told when somebody else holds it.
             give_up: Tells whether to stop waiting at once.
+            place: What it is for. What is not a backup has nothing to be confirmed beforehand.
 
         Raises:
             LockedError: The lease was lost while the body ran, which is cancelled then.
@@ -151,7 +154,10 @@ class Tenant:
             wait=wait,
             notice=notice,
             give_up=give_up,
+            place=place,
         )
+        if place is not LeasePlace.BACKUP:
+            lease.begin(None, _nothing_to_confirm)
         async with kept(lease):
             yield Vault(counted, self.sealer, mailbox_id, lease), counted
 
@@ -180,3 +186,7 @@ class Tenant:
             token = page.token
             if token is None:
                 return sorted(found)
+
+
+async def _nothing_to_confirm() -> bool:
+    return True

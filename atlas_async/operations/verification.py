@@ -1,4 +1,4 @@
-"""Verify that what snapshots name is there and is what was written: messages and attachments.
+"""Verify that what snapshots name is there and is what was written: messages and all of theirs.
 
 Every object is read whole, decrypted and hashed in constant memory. Three findings are told apart:
 damaged (fails authentication, or is truncated), missing (no such object), foreign (authentic, but
@@ -22,6 +22,7 @@ from atlas_async.catalog.layout import (
     head_key,
     ledger_key,
     manifest_key,
+    original_key,
     segment_key,
     snapshot_key,
 )
@@ -74,6 +75,7 @@ class VerifyReport:
     snapshots: int = 0
     messages: int = 0
     attachments: int = 0
+    originals: int = 0
     checked: int = 0
     ok: int = 0
     damaged: list[Finding] = field(default_factory=list)
@@ -301,6 +303,11 @@ class _MailboxCheck:
                 key = attachment_key(self._vault.mailbox_id, checksum)
                 size = attachment["content_bytes"] or None  # Atlas does not record it
                 yield _Item(key, checksum, "attachment", snapshot_id, size)
+        original = record.get("original")
+        if original and self._is_new("original", original["checksum"]):
+            key = original_key(self._vault.mailbox_id, original["checksum"])
+            size = original["size_bytes"]
+            yield _Item(key, original["checksum"], "original", snapshot_id, size)
 
     def _is_new(self, kind: str, checksum: str) -> bool:
         name = (kind, int(checksum[:32], 16))
@@ -324,6 +331,8 @@ class _MailboxCheck:
         self._report.checked += 1
         if item.kind == "message":
             self._report.messages += 1
+        elif item.kind == "original":
+            self._report.originals += 1
         else:
             self._report.attachments += 1
         large = item.size is not None and item.size > WHOLE_BYTES

@@ -1,8 +1,7 @@
 """Fetching a message's attachments, every kind, each at its own risk (I4).
 
-Small file attachments come inside the list. Everything else is streamed from ``$value`` and, when
-it is longer than one piece, sealed to a spool of ciphertext, never held whole. A reference
-attachment has no bytes of its own: its resource (link and metadata) is what is stored.
+Small file attachments come inside the list. Everything else is streamed from ``$value``. A
+reference attachment has no bytes of its own: its resource (link and metadata) is what is stored.
 """
 
 from __future__ import annotations
@@ -10,23 +9,16 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from anyio import to_thread
-
-from atlas_async.catalog.vault import THREAD_BYTES, Put, Vault
-from atlas_async.crypto.envelope import sha256_hex
-from atlas_async.crypto.spool import SpoolSealer
+from atlas_async.catalog.vault import Put, Vault
 from atlas_async.errors import (
     ConsentError,
     GraphError,
     GraphNotFound,
     GraphProtocolError,
     GraphThrottled,
-    GraphTransient,
 )
 from atlas_async.model.message import dump_json
 from atlas_async.model.record import AttachmentRecord, AttachmentType, attachment_key
@@ -35,19 +27,15 @@ from atlas_async.pipeline.batch import Tally, not_stored
 from atlas_async.pipeline.presence import has_left
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from atlas_async.model.source import JsonObject
     from atlas_async.pipeline.budget import ByteBudget
+    from atlas_async.pipeline.intake import Intake, Taken
     from atlas_async.pipeline.ports import MailboxSource
 
 INLINE_LIMIT: Final = 4 << 20
 """Longest answer (bytes) in which attachments are taken together with their content."""
 
 LIST_LEASE: Final = 1 << 20
-STREAM_LEASE: Final = 3 << 20
-PIECE: Final = 1 << 20
-STREAM_TRIES: Final = 3
 
 TYPES: Final[dict[str, AttachmentType]] = {
     "#microsoft.graph.fileattachment": "file",
@@ -76,7 +64,7 @@ class AttachmentFetcher:
         vault: Where they go.
         content: Byte budget for content.
         tally: Counts what was stored.
-        spool_directory: For attachments longer than one piece.
+        intake: Puts them there.
     """
 
     def __init__(
@@ -85,13 +73,13 @@ class AttachmentFetcher:
         vault: Vault,
         content: ByteBudget,
         tally: Tally,
-        spool_directory: Path | None,
+        intake: Intake,
     ) -> None:
         self._source = source
         self._vault = vault
         self._content = content
         self._tally = tally
-        self._spool_directory = spool_directory
+        self._intake = intake
 
     async def fetch(
         self,
@@ -160,79 +148,35 @@ class AttachmentFetcher:
             error = GraphProtocolError(what, code="InvalidContent")
             fetched.failed.append(_not_stored(message_id, folder_id, resource, error))
             return
-        fetched.records.append(await self._put_bytes(resource, data))
+        taken = await self._intake.put(self._key, data)
+        fetched.records.append(self._recorded(resource, taken))
 
     async def _store_streamed(
         self, message_id: str, folder_id: str, resource: JsonObject, fetched: Fetched
     ) -> None:
         """Store what must be asked for by ``$value``; a failure costs this attachment only."""
-        for left in range(STREAM_TRIES - 1, -1, -1):
-            try:
-                async with self._content.lease(STREAM_LEASE):
-                    record = await self._stream(message_id, resource)
-            except GraphThrottled:
-                raise
-            except GraphTransient as error:
-                if left:
-                    continue
-                fetched.failed.append(_not_stored(message_id, folder_id, resource, error))
-            except (GraphError, ConsentError) as error:
-                fetched.failed.append(_not_stored(message_id, folder_id, resource, error))
-            else:
-                fetched.records.append(record)
-            return
-
-    async def _stream(self, message_id: str, resource: JsonObject) -> AttachmentRecord:
         attachment_id = str(resource.get("id") or "")
-        async with self._source.open_attachment(message_id, attachment_id) as stream:
-            pieces = aiter(stream)
-            first = await _gather(pieces, PIECE)
-            if len(first) < PIECE:
-                return await self._put_bytes(resource, first)
-            async with self._spooling() as spooling:
-                await to_thread.run_sync(spooling.update, first)
-                async for piece in pieces:
-                    await to_thread.run_sync(spooling.update, piece)
-                spool = await to_thread.run_sync(spooling.finish)
-                key = attachment_key(self._vault.mailbox_id, spool.checksum)
-                self._count(await self._vault.put_spool(key, spool))
-                return _record(resource, spool.checksum, spool.plaintext_size)
-
-    @asynccontextmanager
-    async def _spooling(self) -> AsyncIterator[SpoolSealer]:
-        spooling = await to_thread.run_sync(SpoolSealer, self._vault.sealer, self._spool_directory)
         try:
-            yield spooling
-        finally:
-            spooling.abandon()
-
-    async def _put_bytes(self, resource: JsonObject, data: bytes) -> AttachmentRecord:
-        if len(data) < THREAD_BYTES:
-            checksum = sha256_hex(data)
+            taken = await self._intake.take(
+                lambda: self._source.open_attachment(message_id, attachment_id), self._key
+            )
+        except GraphThrottled:
+            raise
+        except (GraphError, ConsentError) as error:
+            fetched.failed.append(_not_stored(message_id, folder_id, resource, error))
         else:
-            checksum = await to_thread.run_sync(sha256_hex, data)
-        key = attachment_key(self._vault.mailbox_id, checksum)
-        self._count(await self._vault.put_plaintext(key, data))
-        return _record(resource, checksum, len(data))
+            fetched.records.append(self._recorded(resource, taken))
 
-    def _count(self, put: Put) -> None:
-        if put is Put.STORED:
+    def _key(self, checksum: str) -> str:
+        return attachment_key(self._vault.mailbox_id, checksum)
+
+    def _recorded(self, resource: JsonObject, taken: Taken) -> AttachmentRecord:
+        """Count what was stored, and return its record."""
+        if taken.put is Put.STORED:
             self._tally.attachments_stored += 1
         else:
             self._tally.attachments_deduplicated += 1
-
-
-async def _gather(pieces: AsyncIterator[bytes], wanted: int) -> bytes:
-    """Return the first pieces, together at least ``wanted`` bytes unless the stream ends."""
-    gathered: list[bytes] = []
-    length = 0
-    while length < wanted:
-        piece = await anext(pieces, None)
-        if piece is None:
-            break
-        gathered.append(piece)
-        length += len(piece)
-    return b"".join(gathered)
+        return _record(resource, taken.checksum, taken.size)
 
 
 def _kind(resource: JsonObject) -> AttachmentType:

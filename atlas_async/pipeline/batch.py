@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Final
 
 from atlas_async.catalog.snapshot import FolderCursor
 from atlas_async.errors import ConsentError, GraphError, GraphItemError
 from atlas_async.model.record import MessageRecord
-from atlas_async.model.report import NotStored
+from atlas_async.model.report import NotStored, RefusedOriginal
 from atlas_async.model.source import Folder, JsonObject
 from atlas_async.pipeline.budget import Lease
+
+LISTED_REFUSALS: Final = 100
+"""Refused originals of a mailbox that a report lists; all are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,8 @@ class SettledPage:
     """A page of which every item has its outcome: in ``items``, ``failed`` or ``gone``.
 
     ``attachments_read`` are messages whose attachments were gone through; those that failed are in
-    ``failed`` as well. ``doubted`` tells that the folder showed a message that Graph does not find.
+    ``failed`` as well. ``originals_settled`` are messages whose original was stored or refused.
+    ``doubted`` tells that the folder showed a message that Graph does not find.
     """
 
     batch: PageBatch
@@ -71,6 +76,7 @@ class SettledPage:
     failed: list[NotStored] = field(default_factory=list)
     gone: list[str] = field(default_factory=list)
     attachments_read: list[str] = field(default_factory=list)
+    originals_settled: list[str] = field(default_factory=list)
     doubted: bool = False
 
 
@@ -86,6 +92,15 @@ class Tally:
     removed: int = 0
     attachments_stored: int = 0
     attachments_deduplicated: int = 0
+    originals_stored: int = 0
+    originals_refused: int = 0
+    refused_originals: list[RefusedOriginal] = field(default_factory=list)
+
+    def refuse_original(self, object_id: str, code: str) -> None:
+        """Count a message whose MIME Graph does not give; the first of them are listed."""
+        self.originals_refused += 1
+        if len(self.refused_originals) < LISTED_REFUSALS:
+            self.refused_originals.append(RefusedOriginal(object_id, code))
 
 
 def loose_batch(folder: Folder, object_ids: list[str], sequence: int) -> PageBatch:

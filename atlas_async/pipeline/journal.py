@@ -201,6 +201,8 @@ class Journal:
             self.ledger.resolve(("message", object_id, ""))
         for object_id in page.attachments_read:
             self.ledger.resolve_attachments(object_id)
+        for object_id in page.originals_settled:
+            self.ledger.resolve(("original", object_id, ""))
         for entry in page.failed:
             self.ledger.fail(entry)
             if seen is not None:

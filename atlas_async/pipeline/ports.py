@@ -32,8 +32,8 @@ class ByteLease(Protocol):
         ...
 
 
-class AttachmentStream(Protocol):
-    """The bytes of one attachment as they arrive, once, in pieces of at most 1 MiB."""
+class ContentStream(Protocol):
+    """The bytes of an attachment or of MIME as they arrive, once, in pieces of at most 1 MiB."""
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the pieces in order."""
@@ -116,9 +116,17 @@ class MailboxSource(Protocol):
 
     def open_attachment(
         self, message_id: str, attachment_id: str
-    ) -> AbstractAsyncContextManager[AttachmentStream]:
+    ) -> AbstractAsyncContextManager[ContentStream]:
         """Open ``$value``: the raw bytes of a file attachment, the MIME of an item attachment.
 
         A stream that ends early raises ``GraphTransient`` from the iterator; open it again.
+        """
+        ...
+
+    def open_mime(self, message_id: str) -> AbstractAsyncContextManager[ContentStream]:
+        """Open a message's ``$value``: all of it as MIME, as Exchange writes it this time.
+
+        ``GraphItemError`` says that Graph gives none of this message. A stream that ends early
+        raises ``GraphTransient`` from the iterator; open it again.
         """
         ...

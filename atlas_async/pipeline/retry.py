@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
@@ -11,6 +11,7 @@ from atlas_async.catalog.ledger import Ledger, key_of
 from atlas_async.catalog.segment import slot_of
 from atlas_async.config.settings import FolderChoice
 from atlas_async.errors import ConsentError, GraphError, GraphThrottled, SnapshotNotFound
+from atlas_async.model.record import MessageRecord
 from atlas_async.model.report import NotStored
 from atlas_async.model.source import Folder
 from atlas_async.pipeline.batch import PageBatch, SettledPage, loose_batch
@@ -81,8 +82,9 @@ async def retry_ledger(
     next_sequence: Callable[[], int],
     *,
     read_all: bool,
+    originals: bool,
 ) -> None:
-    """Fetch open messages and attachments once more; folders come by themselves.
+    """Fetch open messages, attachments and originals once more; folders come by themselves.
 
     Args:
         source: The mailbox.
@@ -91,6 +93,7 @@ async def retry_ledger(
         tried: Entries from before this run; those it has met already are left alone.
         next_sequence: Numbers things in the order they are fetched.
         read_all: Whether this run has read all folders, and knows which there are.
+        originals: Whether originals are tried; a run that does not want any leaves them alone.
 
     Raises:
         StoreError, AuthError, GraphThrottled: The mailbox as a whole is affected.
@@ -122,19 +125,29 @@ async def retry_ledger(
         journal.absorb(await settler.settle(batch(folder_id, ids)))
     # What a folder said has left is looked up with the other removals, its attachments with it.
     leaving = set[str]().union(*journal.carry.removed.values())
-    owners = sorted({entry.object_id for entry in entries if entry.kind == "attachment"} - leaving)
-    known = await journal.known(owners)
 
-    async def refetch(object_id: str) -> None:
-        record = known.get(object_id)
-        if record is None:
-            journal.ledger.forget_object(object_id)
-            return
-        page = SettledPage(batch(record["folder_id"], []))
-        await settler.refetch_attachments(record, page)
-        journal.absorb(page, shown=False)
+    async def again(
+        kind: str, fetch: Callable[[MessageRecord, SettledPage], Awaitable[None]]
+    ) -> None:
+        # What was met since the run began, by an attachment's try say, has had its try.
+        still = set(entries) & set(journal.ledger.entries)
+        owners = sorted({entry.object_id for entry in still if entry.kind == kind} - leaving)
+        known = await journal.known(owners)
 
-    await side_by_side(refetch, owners, at_once=TRIES_AT_ONCE)
+        async def one(object_id: str) -> None:
+            record = known.get(object_id)
+            if record is None:
+                journal.ledger.forget_object(object_id)
+                return
+            page = SettledPage(batch(record["folder_id"], []))
+            await fetch(record, page)
+            journal.absorb(page, shown=False)
+
+        await side_by_side(one, owners, at_once=TRIES_AT_ONCE)
+
+    await again("attachment", settler.refetch_attachments)
+    if originals:
+        await again("original", settler.fetch_original)
 
 
 async def _locate(source: MailboxSource, entry: NotStored) -> str | None:

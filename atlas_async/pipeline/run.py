@@ -27,7 +27,9 @@ from atlas_async.model.source import Folder
 from atlas_async.pipeline.attachments import AttachmentFetcher
 from atlas_async.pipeline.batch import SettledPage, Tally
 from atlas_async.pipeline.commit import Commit
+from atlas_async.pipeline.intake import Intake
 from atlas_async.pipeline.journal import Journal
+from atlas_async.pipeline.originals import Originals
 from atlas_async.pipeline.outcome import failed_result, leaves, outcome_of, worst
 from atlas_async.pipeline.ports import MailboxSource
 from atlas_async.pipeline.produce import Producer
@@ -228,20 +230,23 @@ class MailboxBackup:
         )
 
     def _settler(self, journal: Journal) -> Settler:
-        fetcher = AttachmentFetcher(
-            self._source,
-            self._vault,
-            self._around.budgets.content,
-            self._tally,
-            self._options.spool_directory,
-        )
+        content = self._around.budgets.content
+        intake = Intake(self._vault, content, self._options.spool_directory)
         return Settler(
             self._source,
             self._vault,
-            fetcher,
             journal,
             self._tally,
             self._around,
+            attachments=AttachmentFetcher(self._source, self._vault, content, self._tally, intake),
+            originals=Originals(
+                self._source,
+                self._vault,
+                intake,
+                self._tally,
+                wanted=self._options.mime,
+                thorough=self._options.full,
+            ),
             thorough=self._options.full,
         )
 
@@ -290,6 +295,7 @@ class MailboxBackup:
                         tried,
                         producer.next_sequence,
                         read_all=self._options.ledger is None,
+                        originals=self._options.mime or self._options.ledger is not None,
                     )
                     await reconciler.run(frozenset(producer.vanished))
                     group.cancel_scope.cancel()
@@ -311,6 +317,11 @@ class MailboxBackup:
         tried: tuple[NotStored, ...],
     ) -> MailboxResult:
         """Commit what was recorded, unless nothing changed, and say how it ended."""
+        if self._tally.originals_refused:
+            self._notice(
+                f"Microsoft Graph gives no MIME of {self._tally.originals_refused} messages; "
+                "they are stored without, with their attachments"
+            )
         for entry in journal.ledger.entries:
             if entry.kind == "folder" and entry.object_id not in tree.ids:
                 journal.ledger.forget_object(entry.object_id)
@@ -357,6 +368,9 @@ class MailboxBackup:
             hint=error.hint if error else "",
             exit_code=exit_code,
             not_stored=entries,
+            originals_stored=self._tally.originals_stored,
+            originals_refused=self._tally.originals_refused,
+            refused_originals=tuple(self._tally.refused_originals),
         )
 
     def _reads_all(self, journal: Journal, tree: FolderTree) -> bool:

@@ -14,7 +14,6 @@ from urllib.parse import quote
 import anyio
 
 from atlas_async.catalog.vault import Put, Vault
-from atlas_async.crypto.envelope import OVERHEAD_BYTES
 from atlas_async.errors import (
     ConsentError,
     GraphError,
@@ -38,7 +37,7 @@ from atlas_async.model.record import (
     message_key,
 )
 from atlas_async.model.source import JsonObject
-from atlas_async.pipeline.attachments import AttachmentFetcher, Fetched
+from atlas_async.pipeline.attachments import AttachmentFetcher
 from atlas_async.pipeline.batch import (
     Change,
     PageBatch,
@@ -47,6 +46,7 @@ from atlas_async.pipeline.batch import (
     Tally,
     not_stored,
 )
+from atlas_async.pipeline.originals import Originals, carry_over
 from atlas_async.pipeline.page_lease import Returns
 from atlas_async.pipeline.ports import MailboxSource
 from atlas_async.pipeline.presence import has_left
@@ -73,10 +73,11 @@ class Settler:
     Args:
         source: The mailbox.
         vault: Where messages go.
-        attachments: Fetches theirs.
         known: Looks up what earlier pages and runs recorded.
         tally: Counts outcomes.
         around: What is shared with other mailboxes.
+        attachments: Fetches theirs.
+        originals: Fetches their MIME, where that is wanted.
         thorough: Compare the attachments of every message that has some, touched or not, and
             store again what the store has lost.
     """
@@ -85,16 +86,18 @@ class Settler:
         self,
         source: MailboxSource,
         vault: Vault,
-        attachments: AttachmentFetcher,
         known: KnownRecords,
         tally: Tally,
         around: Surroundings,
         *,
+        attachments: AttachmentFetcher,
+        originals: Originals,
         thorough: bool,
     ) -> None:
         self._source = source
         self._vault = vault
         self._attachments = attachments
+        self._originals = originals
         self._known = known
         self._tally = tally
         self._clock = around.clock
@@ -137,8 +140,16 @@ class Settler:
             updated["attachments"] = fetched.records
         page.attachments_read.append(object_id)
         page.failed.extend(fetched.failed)
-        change = Change.SAME if updated == record else Change.STATE
-        page.items.append(SettledItem(updated, change, record))
+        carry_over(updated, record)
+        await self._record(updated, record, page)
+
+    async def fetch_original(self, record: MessageRecord, page: SettledPage) -> None:
+        """Try again for a message's original, whether this run fetches others or not."""
+        updated = copy(record)
+        left = await self._originals.fetch(updated, page)
+        if not self._has_left(record["object_id"], page, left=left):
+            change = Change.SAME if updated == record else Change.STATE
+            page.items.append(SettledItem(updated, change, record))
 
     async def _work(
         self,
@@ -176,7 +187,7 @@ class Settler:
             msg = "Graph gave a message without an id"
             raise GraphProtocolError(msg, code="MissingId")
         if before is not None and self._only_state(resource):
-            page.items.append(_with_state(before, resource, folder_id))
+            await self._record(_with_state(before, resource, folder_id), before, page)
             self._tally.unchanged += 1
             return
         if not self._is_sparse(resource, before):
@@ -208,7 +219,7 @@ class Settler:
     async def _is_lost(self, before: MessageRecord) -> bool:
         """Tell whether a thorough run has to store a message again: its object is not there."""
         key = message_key(self._vault.mailbox_id, before["checksum"])
-        return self._thorough and not await self._is_whole(key, before["size_bytes"])
+        return self._thorough and not await self._vault.is_whole(key, before["size_bytes"])
 
     async def _known_attachments(self, before: MessageRecord | None) -> list[AttachmentRecord]:
         """Return the attachments that need not be fetched again.
@@ -222,15 +233,10 @@ class Settler:
         return [
             attachment
             for attachment in known
-            if await self._is_whole(
+            if await self._vault.is_whole(
                 attachment_key(mailbox_id, attachment["checksum"]), attachment["content_bytes"]
             )
         ]
-
-    async def _is_whole(self, key: str, size: int) -> bool:
-        """Tell whether an object is in the store, in the size of ``size`` bytes sealed."""
-        info = await self._vault.store.head(key)
-        return info is not None and info.size == size + OVERHEAD_BYTES
 
     def _only_state(self, resource: JsonObject) -> bool:
         """Tell whether an update carries changeable state and nothing else."""
@@ -258,15 +264,15 @@ class Settler:
         was added or removed; then the list is compared, and only what is new is fetched.
         """
         folder_id = page.batch.folder.id
-        item = _with_state(before, resource, folder_id)
-        touched = _version(before) != _version(item.record)
-        unseen = item.record["is_draft"] or not _visible_change(before, item.record)
+        record = _with_state(before, resource, folder_id)
+        touched = _version(before) != _version(record)
+        unseen = record["is_draft"] or not _visible_change(before, record)
         if self._thorough or (touched and unseen):
             has_any = may_have_attachments(resource) or bool(before.get("attachments"))
             if has_any:
-                await self._compare_attachments(item.record, before, page)
+                await self._compare_attachments(record, before, page)
                 return
-        page.items.append(item)
+        await self._record(record, before, page)
         self._tally.unchanged += 1
 
     async def _compare_attachments(
@@ -276,16 +282,25 @@ class Settler:
         fetched = await self._attachments.fetch(
             record["object_id"], record["folder_id"], known=known, content=False
         )
-        if self._has_left(fetched, record["object_id"], page):
+        if self._has_left(record["object_id"], page, left=fetched.message_gone):
             return
         record.pop("attachments", None)
         if fetched.records:
             record["attachments"] = fetched.records
         page.attachments_read.append(record["object_id"])
         page.failed.extend(fetched.failed)
-        change = Change.SAME if record == before else Change.STATE
-        page.items.append(SettledItem(record, change, before))
+        carry_over(record, before)
+        await self._record(record, before, page)
         self._tally.unchanged += 1
+
+    async def _record(
+        self, record: MessageRecord, before: MessageRecord, page: SettledPage
+    ) -> None:
+        """Take the row of a message whose content is stored already, with its original."""
+        left = await self._originals.complete(record, page)
+        if not self._has_left(record["object_id"], page, left=left):
+            change = Change.SAME if record == before else Change.STATE
+            page.items.append(SettledItem(record, change, before))
 
     async def _store(
         self,
@@ -303,12 +318,16 @@ class Settler:
             fetched = await self._attachments.fetch(
                 object_id, record["folder_id"], known=known, content=not known
             )
-            if self._has_left(fetched, object_id, page):
+            if self._has_left(object_id, page, left=fetched.message_gone):
                 return
             if fetched.records:
                 record["attachments"] = fetched.records
             page.attachments_read.append(object_id)
             page.failed.extend(fetched.failed)
+        carry_over(record, before)
+        left = await self._originals.complete(record, page)
+        if self._has_left(object_id, page, left=left):
+            return
         metadata = {
             "x-message-id": _quoted(object_id)[:METADATA_VALUE_BYTES],
             "x-plaintext-sha256": plaintext.checksum,
@@ -324,13 +343,14 @@ class Settler:
         change = Change.NEW if before is None else Change.CHANGED
         page.items.append(SettledItem(record, change, before))
 
-    def _has_left(self, fetched: Fetched, object_id: str, page: SettledPage) -> bool:
+    @staticmethod
+    def _has_left(object_id: str, page: SettledPage, *, left: bool) -> bool:
         """Tell whether a message that was asked for by its id turned out to be gone.
 
         One that its folder has just shown is recorded as it was shown: the folder is asked once
         more, and only what it takes back is gone.
         """
-        if not fetched.message_gone:
+        if not left:
             return False
         if page.batch.loose:
             page.gone.append(object_id)
@@ -362,15 +382,14 @@ def _quoted(object_id: str) -> str:
     return quote(object_id.encode("utf-8", "surrogatepass"), safe="=+/-_")
 
 
-def _with_state(before: MessageRecord, resource: JsonObject, folder_id: str) -> SettledItem:
+def _with_state(before: MessageRecord, resource: JsonObject, folder_id: str) -> MessageRecord:
     """Return the record brought up to date from a message whose content is the same."""
     record = copy(before)
     apply_state(record, resource)
     record["folder_id"] = folder_id
     if "hasAttachments" in resource:
         record["has_attachments"] = bool(resource["hasAttachments"])
-    change = Change.SAME if record == before else Change.STATE
-    return SettledItem(record, change, before)
+    return record
 
 
 def _visible_change(before: MessageRecord, after: MessageRecord) -> bool:

@@ -28,11 +28,13 @@ class RunOptions:
 
     ``ledger`` has the run try the entries of these ids and nothing else: no folder is asked for
     changes.
+    ``mime`` has the original MIME of every message stored beside it.
     ``lock_wait`` is how many seconds a mailbox waits for another run that is alive.
     """
 
     folders: FolderChoice = field(default_factory=FolderChoice)
     full: bool = False
+    mime: bool = False
     page_size: int = 100
     requests_at_once: int = 4
     spool_directory: Path | None = None

@@ -389,6 +389,25 @@ def test_read_as_text(atlas: Atlas, engine: FakeEngine) -> None:
     ]
 
 
+def test_read_mime_writes_the_originals_bytes_and_nothing_else(
+    atlas: Atlas, engine: FakeEngine
+) -> None:
+    """Piece by piece, of the message that was asked for."""
+    engine.original = [b"Subject: x\r\n", b"\r\n", b"hello"]
+    ended = atlas("read", "MSG", "--mime", "-m", "A@contoso.com", "-s", "0198")
+    assert (ended.code, ended.out) == (0, "Subject: x\r\n\r\nhello")
+    asked = {"object_id": "MSG", "snapshot": "0198", "mailbox": "a@contoso.com"}
+    assert engine.calls[1:] == [("open_original", asked)]
+
+
+def test_read_mime_without_an_original_ends_with_10(atlas: Atlas, engine: FakeEngine) -> None:
+    """The error says what would store one."""
+    engine.error = errors.SnapshotNotFound("no original", hint="'atlas backup --mime' stores them")
+    ended = atlas("read", "MSG", "--mime")
+    assert (ended.code, ended.out) == (10, "")
+    assert "atlas backup --mime" in ended.err
+
+
 def test_read_raw_and_json(atlas: Atlas, engine: FakeEngine) -> None:
     """--raw writes the stored bytes exactly; --json wraps record and message."""
     engine.content = content("x")
@@ -473,6 +492,12 @@ def test_the_process_ends_with_the_exit_code(place: Path) -> None:
     )
     assert done.returncode == 2
     assert json.loads(done.stderr)["code"] == 2
+
+
+@pytest.mark.parametrize("other", ["--raw", "--json"])
+def test_an_original_is_written_alone(atlas: Atlas, other: str) -> None:
+    """Its bytes and something else at once are a usage error."""
+    assert atlas("read", "x", "--mime", other).code == 2
 
 
 def test_two_outputs_at_once_are_refused(atlas: Atlas) -> None:

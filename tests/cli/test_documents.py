@@ -237,6 +237,7 @@ def test_verify() -> None:
         "messages": 0,
         "attachments": 0,
         "not_stored": [],
+        "originals": 0,
     }
 
 

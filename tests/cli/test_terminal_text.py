@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlas_async.cli.mail_text import html_to_text
 from atlas_async.cli.terminal_text import BIDI, date, folder_name, size, span, visible
+from atlas_async.model.mail_text import html_to_text
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,23 @@ def test_folder_name() -> None:
 )
 def test_html_to_text(html: str, text: str) -> None:
     """HTML becomes the text a reader would see, broken markup included."""
+    assert html_to_text(html) == text
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<![if !mso]><p>shown</p><![endif]>", "shown"),
+        ("<![unknown[ x", "<!xunknown[ x"),
+        ("a<!-- never closed <p>b", "a"),
+        ("<p>a</p> b &amp; <c", "a\nb & <c"),
+        ("<style>p {} ", ""),
+        ("<!--" * 500_000, ""),
+        ("</" * 1_000_000 + ">", ""),
+    ],
+)
+def test_markup_made_to_be_slow_or_unknown(html: str, text: str) -> None:
+    """Sections that the parser does not know, and openings without end, cost little and no text."""
     assert html_to_text(html) == text
 
 

@@ -601,3 +601,35 @@ def test_object_metadata_are_atlas_unless_switched_off(
     """Written as Atlas does by default; the word counts in any case."""
     loaded = place.load({**SEED, "ATLAS_OBJECT_METADATA": text})
     assert loaded.settings.object_metadata is choice
+
+
+@pytest.mark.parametrize(
+    ("text", "chosen"),
+    [("", False), ("true", True), ("True", True), ("1", True), ("false", False), ("0", False)],
+)
+def test_originals_are_stored_where_the_setting_is_on(
+    text: str, chosen: bool, place: Place
+) -> None:
+    """One word in any case."""
+    assert place.load({**SEED, "ATLAS_MIME": text}).settings.mime is chosen
+
+
+@pytest.mark.parametrize(("flag", "chosen"), [(None, True), (True, True), (False, False)])
+def test_a_switch_in_the_file_is_json_and_the_option_comes_first(
+    flag: bool | None, chosen: bool, place: Place
+) -> None:
+    """JSON has words of its own for on and off, and they are taken for switches only."""
+    place.write("atlas.config.json", {"mime": True})
+    assert place.load(SEED, flags={"mime": flag}).settings.mime is chosen
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_told(place: Place) -> None:
+    """With what it may be."""
+    with pytest.raises(ConfigError) as caught:
+        place.load({**SEED, "ATLAS_MIME": "yes please"})
+    (problem,) = caught.value.problems
+    assert "ATLAS_MIME" in problem
+    assert "true to store" in problem
+    place.write("atlas.config.json", {"page_size": True})
+    with pytest.raises(ConfigError, match="of type bool"):
+        place.load(SEED)

@@ -148,7 +148,7 @@ async def test_generated_messages_change_like_created_ones(
     assert after["totalItemCount"] == before["totalItemCount"] - 1
 
 
-async def test_attachments_of_each_type_are_added(probe: GraphProbe) -> None:
+async def test_attachments_of_each_type_are_added(emulator: Emulator, probe: GraphProbe) -> None:
     """File, item and reference attachments can be posted; files decide hasAttachments."""
     made = await _create(probe, subject="with parts")
     path = f"{USER}/messages/{made['id']}/attachments"
@@ -163,7 +163,12 @@ async def test_attachments_of_each_type_are_added(probe: GraphProbe) -> None:
         "name": "mail",
         "item": {"@odata.type": "microsoft.graph.message", "subject": "inner"},
     }
-    link = {"@odata.type": "#microsoft.graph.referenceAttachment", "name": "doc"}
+    link = {
+        "@odata.type": "#microsoft.graph.referenceAttachment",
+        "name": "doc",
+        "sourceUrl": "https://contoso.sharepoint.example/doc",
+    }
+    emulator.control.configure(reference_writes=True)
 
     added = [await probe.send("POST", path, part) for part in (file, item, link)]
     hollow = await probe.send("POST", path, {**item, "item": None})

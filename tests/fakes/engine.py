@@ -14,10 +14,13 @@ import anyio.lowlevel
 from atlas_async.catalog.reader import FolderView, SnapshotSummary
 from atlas_async.config.settings import FolderChoice
 from atlas_async.errors import SnapshotNotFound
+from atlas_async.export.forms import ExportForm
+from atlas_async.export.report import ExportReport
 from atlas_async.model.events import Event
 from atlas_async.model.record import AttachmentRecord, MessageRecord
 from atlas_async.model.report import NotStored, RunReport
 from atlas_async.model.source import Folder
+from atlas_async.operations.found import FindReport, IndexMode, Match, Take
 from atlas_async.operations.key_check import KeyCheck, Protects
 from atlas_async.operations.key_copy import KeyCopy
 from atlas_async.operations.key_plan import ProtectionPlan, ProtectionWish
@@ -26,8 +29,10 @@ from atlas_async.operations.ledger import Forgetting, LedgerEntry
 from atlas_async.operations.listing import MailboxSummary
 from atlas_async.operations.pruning import PruneReport
 from atlas_async.operations.reading import MessageContent
+from atlas_async.operations.selection import Selection
 from atlas_async.operations.verification import VerifyReport
 from atlas_async.pipeline.stop import StopSignal
+from atlas_async.search.query import Query
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,12 @@ class FakeEngine:
     snapshots: Sequence[SnapshotSummary] = ()
     view: FakeView | None = None
     content: MessageContent | None = None
+    original: Sequence[bytes] = ()
+    matches: Sequence[Match] = ()
+    finding: FindReport | None = None
     verified: VerifyReport | None = None
     pruned: PruneReport | None = None
+    exported: ExportReport | None = None
     entries: Sequence[LedgerEntry] = ()
     forgetting: Forgetting | None = None
     plan: ProtectionPlan | None = None
@@ -143,6 +152,44 @@ class FakeEngine:
         assert self.content is not None
         return self.content
 
+    @asynccontextmanager
+    async def open_original(
+        self, object_id: str, *, snapshot: str | None = None, mailbox: str | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        self._asked("open_original", object_id=object_id, snapshot=snapshot, mailbox=mailbox)
+        yield self._give()
+
+    async def _give(self) -> AsyncIterator[bytes]:
+        for piece in self.original:
+            yield piece
+
+    async def export(
+        self,
+        selections: Sequence[Selection],
+        path: Path | None = None,
+        *,
+        form: ExportForm | None = None,
+        originals: bool = True,
+        check: bool = True,
+        dry_run: bool = False,
+        stop: StopSignal | None = None,
+    ) -> ExportReport:
+        self._asked(
+            "export",
+            selections=list(selections),
+            path=path,
+            form=form,
+            originals=originals,
+            check=check,
+            dry_run=dry_run,
+        )
+        self.at_work.set()
+        if self.hangs:
+            assert stop is not None
+            await stop.wait()
+        assert self.exported is not None
+        return self.exported
+
     async def ledger(
         self, mailbox: str | None = None, *, include_forgotten: bool = False
     ) -> Sequence[LedgerEntry]:
@@ -185,6 +232,41 @@ class FakeEngine:
         self._asked("prune", mailboxes=mailboxes, older_than=older_than, dry_run=dry_run)
         assert self.pruned is not None
         return self.pruned
+
+    async def find(
+        self,
+        query: Query,
+        *,
+        mailboxes: Sequence[str] | None = None,
+        selection: Selection | None = None,
+        index: IndexMode | None = None,
+        take: Take | None = None,
+        stop: StopSignal | None = None,
+    ) -> FindReport:
+        self._asked("find", query=query, mailboxes=mailboxes, selection=selection, index=index)
+        assert take is not None
+        assert self.finding is not None
+        for match in self.matches:
+            await take(match)
+        return self.finding
+
+    async def update_index(
+        self,
+        mailboxes: Sequence[str] | None = None,
+        *,
+        selection: Selection | None = None,
+        rebuild: bool = False,
+        stop: StopSignal | None = None,
+    ) -> FindReport:
+        self._asked("update_index", mailboxes=mailboxes, selection=selection, rebuild=rebuild)
+        assert self.finding is not None
+        return self.finding
+
+    async def drop_index(
+        self, mailboxes: Sequence[str] | None = None
+    ) -> dict[str, tuple[int, int]]:
+        self._asked("drop_index", mailboxes=mailboxes)
+        return {"ann@contoso.com": (3, 4096)}
 
     async def verify(
         self, *, snapshot: str | None = None, mailbox: str | None = None

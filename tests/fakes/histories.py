@@ -76,7 +76,7 @@ def history_tenant_id() -> str:
 
 
 async def write_history(store: ObjectStore) -> History:
-    """Back up the tenant, change its mail, and back it up again."""
+    """Back up the tenant with originals, change its mail, and back it up again."""
     async with Emulator(Corpus(OPTIONS), tls=True) as emulator:
         history = History(tenant_settings(emulator))
         async with Atlas(history.settings, store=store) as atlas:
@@ -84,7 +84,7 @@ async def write_history(store: ObjectStore) -> History:
                 if run:
                     change_mail(emulator)
                 history.truths.append({u: emulator.control.mailbox_truth(u) for u in USERS})
-                history.reports.append(await atlas.backup(list(USERS)))
+                history.reports.append(await atlas.backup(list(USERS), mime=True))
         return history
 
 

@@ -25,9 +25,10 @@ from atlas_async.model.source import (
     MessagePage,
     Usage,
 )
-from atlas_async.pipeline.ports import AttachmentStream, ByteLease
+from atlas_async.pipeline.ports import ByteLease, ContentStream
 
 ROOT = "root"
+PIECE = 1 << 18
 
 
 @dataclass
@@ -51,6 +52,7 @@ class FakeMailbox:
         self.generation: dict[str, int] = {}
         self.return_quirk = return_quirk
         self.requests = 0
+        self.renderings = 0
         self.tree_version = 0
         self._numbers = count(1)
         self._names = count(1)
@@ -267,11 +269,33 @@ class FakeMailbox:
     @asynccontextmanager
     async def open_attachment(
         self, message_id: str, attachment_id: str
-    ) -> AsyncIterator[AttachmentStream]:
+    ) -> AsyncIterator[ContentStream]:
         await self._ask()
         if message_id:
             raise GraphNotFound(f"no content of {attachment_id} in {message_id}", status=404)
         yield _nothing()
+
+    @asynccontextmanager
+    async def open_mime(self, message_id: str) -> AsyncIterator[ContentStream]:
+        await self._ask()
+        if message_id not in self.messages:
+            raise GraphNotFound("no such message", status=404, code="ErrorItemNotFound")
+        yield _pieces(self.mime(message_id))
+
+    def mime(self, message_id: str) -> bytes:
+        """Return a message's MIME as the next request gets it; Exchange writes it anew each time.
+
+        ``renderings`` counts the requests, so that no two of them get the same.
+        """
+        self.renderings += 1
+        message = self.messages[message_id]
+        head = f"Subject: {message['subject']}\r\nX-Rendering: {self.renderings}\r\n\r\n"
+        return head.encode() + str((message.get("body") or {}).get("content")).encode()
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), PIECE):
+        yield data[start : start + PIECE]
 
 
 async def _nothing() -> AsyncIterator[bytes]:

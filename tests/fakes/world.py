@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 import anyio
@@ -20,7 +20,7 @@ from atlas_async.model.source import (
     MessagePage,
 )
 from atlas_async.pipeline.budget import Budgets
-from atlas_async.pipeline.ports import ByteLease
+from atlas_async.pipeline.ports import ByteLease, ContentStream
 from atlas_async.pipeline.run import MailboxBackup
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.pipeline.surroundings import RunOptions, Surroundings
@@ -45,8 +45,8 @@ async def nothing(_kind: str, _object_id: str) -> None:
 class ScriptedMailbox(FakeMailbox):
     """A fake mailbox with a hook before every request.
 
-    Kinds are ``folders``, ``changes``, ``page``, ``ids``, ``message``, ``locate`` and
-    ``attachments``. A round of delta keeps to the events of its beginning, so that it can be
+    Kinds are ``folders``, ``changes``, ``page``, ``ids``, ``message``, ``locate``, ``attachments``
+    and ``mime``. A round of delta keeps to the events of its beginning, so that it can be
     continued by a later run whatever happened in between.
     """
 
@@ -92,6 +92,12 @@ class ScriptedMailbox(FakeMailbox):
     ) -> list[dict[str, Any]]:
         await self.hook("attachments", message_id)
         return await super().list_attachments(message_id, inline_limit=inline_limit, lease=lease)
+
+    @asynccontextmanager
+    async def open_mime(self, message_id: str) -> AsyncIterator[ContentStream]:
+        await self.hook("mime", message_id)
+        async with super().open_mime(message_id) as stream:
+            yield stream
 
     def _events(self, folder_id: str, since: int, until: int) -> list[tuple[str, bool]]:
         if since:

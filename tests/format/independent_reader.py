@@ -20,12 +20,16 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Message:
-    """A message as of a snapshot; attachments are records with bytes, None without content."""
+    """A message as of a snapshot; attachments are records with bytes, None without content.
+
+    ``original`` is its MIME, None where there is none.
+    """
 
     record: Json
     plaintext: bytes
     resource: Json
     attachments: list[tuple[Json, bytes | None]]
+    original: bytes | None
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,12 @@ class Bucket:
         for part in record.get("attachments", []):
             sha256, key = part["checksum"], f"attachments/{mailbox}/{part['checksum']}"
             parts.append((part, self.plain(key, sha256) if sha256 else None))
-        return Message(record, plaintext, resource, parts)
+        original = None
+        if "original" in record:
+            sha256 = record["original"]["checksum"]
+            original = self.plain(f"catalog/{mailbox}/originals/{sha256}", sha256)
+            assert len(original) == record["original"]["size_bytes"]
+        return Message(record, plaintext, resource, parts, original)
 
     def snapshots(self, mailbox: str) -> list[Snapshot]:
         """Return a mailbox's snapshots, oldest first."""

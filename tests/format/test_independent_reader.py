@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import hashlib
 import json
 import shutil
@@ -141,6 +143,25 @@ def check_attachment(part: dict[str, Any], content: bytes | None, told: dict[str
         assert json.loads(content)["name"] == told["name"]
     else:
         assert hashlib.sha256(content).hexdigest() == told["sha256"]
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_both_snapshots_hold_originals_but_of_encrypted_mail(read: Read, user: str) -> None:
+    """Each is the MIME of its message, as it was then; of the others the row says why not."""
+    stored = refused = 0
+    for snapshot, truth in read.both(user):
+        for object_id, expected in listed_messages(truth).items():
+            message = snapshot.messages[object_id]
+            if message.original is None:
+                refused += 1
+                assert message.record["original_refused"] == "ErrorMimeContentConversionFailed"
+                assert [a["name"] for a in expected["attachments"]] == ["smime.p7m"]
+                continue
+            stored += 1
+            told = email.message_from_bytes(message.original, policy=email.policy.default)
+            assert told["Message-ID"] == expected["internetMessageId"]
+            assert "original_refused" not in message.record
+    assert stored > refused
 
 
 @pytest.mark.parametrize("user", USERS)

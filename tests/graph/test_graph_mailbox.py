@@ -9,6 +9,8 @@ import pytest
 
 from atlas_async.config.settings import Limits
 from atlas_async.errors import (
+    GraphItemError,
+    GraphNotFound,
     GraphProtocolError,
     GraphTransient,
     MailboxOverQuota,
@@ -254,3 +256,65 @@ async def test_it_is_a_mailbox_source() -> None:
         source: MailboxSource = tenant.mailbox(USER)
 
         assert source.mailbox_id == USER.address
+
+
+MIME = "/users/u-1/messages/m%3D/$value"
+
+
+async def mime_of(server: GraphServer, limits: Limits | None = None) -> list[bytes]:
+    """Read the MIME of the test's message piece by piece."""
+    async with tenant_of(server, limits=limits) as tenant:
+        mailbox = tenant.mailbox(USER)
+        async with mailbox.open_mime("m=") as stream:
+            assert mailbox._lane.gate.rules.statistics.in_flight == 1
+            pieces = [piece async for piece in stream]
+        assert mailbox._lane.gate.rules.statistics.in_flight == 0
+        assert mailbox.usage.bytes_received == sum(map(len, pieces))
+        return pieces
+
+
+async def test_mime_streams_in_small_pieces() -> None:
+    """The bytes arrive unchanged and unencoded, with ids that do not change."""
+    content = b"Subject: x\r\n\r\n" + bytes(range(256)) * 20_000
+    async with GraphServer() as server:
+        server.on(MIME, reply(None, 503), reply(content))
+        pieces = await mime_of(server)
+    assert b"".join(pieces) == content
+    assert max(map(len, pieces)) <= 1 << 20
+    assert server.seen[-1].headers["Accept-Encoding"] == "identity"
+    assert server.seen[-1].headers["Prefer"] == 'IdType="ImmutableId"'
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (500, "ErrorMimeContentConversionFailed"),
+        (500, "ErrorCorruptData"),
+        (500, "ErrorContentConversionFailed"),
+        (405, "ErrorInvalidRequest"),
+    ],
+)
+async def test_mime_that_exchange_cannot_write_is_asked_for_once(status: int, code: str) -> None:
+    """It is this message's own affair, now and later, though Graph calls it a server's error."""
+    async with GraphServer() as server:
+        server.on(MIME, fault(status, code))
+        with pytest.raises(GraphItemError) as caught:
+            await mime_of(server, Limits(retries=10))
+        assert caught.value.code == code
+        assert len(server.seen) == 1
+
+
+async def test_mime_of_a_message_that_is_gone() -> None:
+    """Nothing else answers 404."""
+    async with GraphServer() as server:
+        server.on(MIME, fault(404, "ErrorItemNotFound"))
+        with pytest.raises(GraphNotFound):
+            await mime_of(server)
+
+
+async def test_mime_cut_short_raises() -> None:
+    """What came is not taken for all."""
+    async with GraphServer() as server:
+        server.on(MIME, cut_short(b"x" * 1000, 5000))
+        with pytest.raises(GraphTransient):
+            await mime_of(server)

@@ -22,7 +22,7 @@ from atlas_async.errors import (
 from atlas_async.model.record import message_key
 from atlas_async.model.report import Outcome
 from atlas_async.model.source import FolderListing, MessagePage
-from atlas_async.pipeline.ports import AttachmentStream
+from atlas_async.pipeline.ports import ContentStream
 from tests.fakes.world import ScriptedMailbox, World, nothing
 
 
@@ -197,7 +197,7 @@ class Streaming(ScriptedMailbox):
     @asynccontextmanager
     async def open_attachment(
         self, message_id: str, attachment_id: str
-    ) -> AsyncIterator[AttachmentStream]:
+    ) -> AsyncIterator[ContentStream]:
         yield _hello()
 
 

@@ -15,6 +15,7 @@ from atlas_async.catalog.layout import (
     head_key,
     ledger_key,
     manifest_key,
+    original_key,
     segment_key,
     snapshot_key,
 )
@@ -63,6 +64,7 @@ class State:
         orphans: Keys below data, attachments, catalog and manifests that no snapshot or head names.
         leases: Keys of leases that were not given back.
         heads_behind: Heads that do not name their mailbox's newest snapshot.
+        plain: Messages that the next run starts from whose original was never asked for.
     """
 
     key: bytes = b""
@@ -73,6 +75,7 @@ class State:
     orphans: set[str] = field(default_factory=set)
     leases: set[str] = field(default_factory=set)
     heads_behind: int = 0
+    plain: int = 0
 
     @property
     def orphan_bytes(self) -> int:
@@ -186,6 +189,7 @@ class Inspector:
                 for row in rows:
                     if not is_gone(row):
                         state.settled.add((row["object_id"], str(row["change_key"])))  # type: ignore[typeddict-item]
+                        state.plain += not {"original", "original_refused"} & row.keys()
 
     async def _names(self, vault: Vault, snapshot: Snapshot) -> set[str]:
         named: set[str] = set()
@@ -206,6 +210,10 @@ class Inspector:
                         for part in record.get("attachments", ()):
                             if part["checksum"]:
                                 found.add(attachment_key(vault.mailbox_id, part["checksum"]))
+                        if "original" in record:
+                            found.add(
+                                original_key(vault.mailbox_id, record["original"]["checksum"])
+                            )
                     self._named[key] = frozenset(found)
                 named |= {key, *self._named[key]}
         return named

@@ -465,6 +465,8 @@ class Chapter:
     def _compare_calm(self, plan: Plan) -> None:
         self._figures.calm += 1
         self._pending = 0
+        if self._settings.mime and self._state.plain:
+            self._fail(f"{plan}: {self._state.plain} messages lack their originals")
         # A run that changed nothing kept no new delta links: its rounds will be shown once more.
         quiet = [mailbox for mailbox in self._tenant.mailboxes if mailbox not in self._fresh]
         again = {i for mailbox in quiet for i in self._tenant.now(mailbox).messages}
@@ -521,6 +523,7 @@ class Chapter:
             "ATLAS_ENCRYPTION_PASSPHRASE": PASSPHRASE,
             "ATLAS_DEK_VERSION": "0",  # its scrypt costs a quarter
             "ATLAS_SPOOL_DIR": str(self._spool),
+            "ATLAS_MIME": str(self._settings.mime).lower(),
             "TERM": "xterm",
         }
 
@@ -551,8 +554,9 @@ def torture(
     figures: Figures,
     options: CorpusOptions,
     patience: float = 60.0,
+    mime: bool = False,
 ) -> None:
-    """Run one chapter and add what is seen to ``figures``."""
+    """Run one chapter, with originals or without, and add what is seen to ``figures``."""
     dice = Random(f"{seed}/{store.name}/{chapter}")
     name = f"--seed {seed} --store {store.name} --chapter {chapter}"
     corpus = replace(options, seed=dice.randint(1, 1 << 30))
@@ -563,6 +567,7 @@ def torture(
             storage=store.storage,
             tenant_id=tenant_id,
             passphrase=Secret(PASSPHRASE),
+            mime=mime,
         )
         inspector = Inspector(settings)
         with open_tenant(corpus, dice, inspector.bodies) as tenant:
@@ -596,6 +601,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--store", action="append", choices=["directory", *_SERVERS])
     parser.add_argument("--chapter", type=int, help="only this one")
     parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds without progress")
+    parser.add_argument("--mime", action="store_true", help="with originals")
     chosen = parser.parse_args(arguments)
     figures = Figures()
     stores = chosen.store or ["directory"]
@@ -616,6 +622,7 @@ def main(arguments: list[str]) -> int:
                         figures=figures,
                         options=TENANT,
                         patience=chosen.patience,
+                        mime=chosen.mime,
                     )
                     _say(
                         f"{name}, chapter {chapter}: {figures.killed} kills, "

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 # Links of Graph name things in parentheses, requests of ours in segments of their own.
 _MESSAGES: Final = re.compile(r"^/v1\.0/users(?:/|\(')([^/']+)(?:'\))?/(?:mailFolders.*/)?messages")
-_ATTACHMENTS: Final = re.compile(r"/messages(?:/|\(')([^/']+)(?:'\))?/attachments")
+_PARTS: Final = re.compile(r"/messages(?:/|\(')([^/']+)(?:'\))?/(?:attachments|\$value)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Watch:
     """What is to happen, and what has happened, since a run began.
 
     ``arriving`` and ``answered`` hold what to do at the n-th request that comes in, and when the
-    n-th answer is ready but not sent.
+    n-th answer is ready but not sent. ``attachments`` are messages, with bytes, of which attachments
+    or the original were served.
     """
 
     arriving: dict[int, Callable[[], None]] = field(default_factory=dict)
@@ -72,10 +73,10 @@ class Watch:
         of_messages = _MESSAGES.match(path)
         if reply.status != 200 or of_messages is None:
             return
-        of_attachments = _ATTACHMENTS.search(path)
-        if of_attachments is not None:
+        of_parts = _PARTS.search(path)
+        if of_parts is not None:
             size = reply.length or len(reply.body)
-            self.attachments.append((of_attachments[1], size))
+            self.attachments.append((of_parts[1], size))
             return
         document = orjson.loads(reply.body)
         for item in document.get("value", [document]):

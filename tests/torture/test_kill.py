@@ -29,7 +29,13 @@ PATIENCE = 40.0
 
 
 def kill(
-    store: str, place: Path, *, chapter: int, kills: int, options: CorpusOptions = FEW
+    store: str,
+    place: Path,
+    *,
+    chapter: int,
+    kills: int,
+    options: CorpusOptions = FEW,
+    mime: bool = False,
 ) -> Figures:
     """Kill runs over a fresh tenant and return the figures; the checks are in there."""
     figures = Figures()
@@ -43,6 +49,7 @@ def kill(
             figures=figures,
             options=options,
             patience=PATIENCE,
+            mime=mime,
         )
     assert not figures.failures, "\n".join(figures.failures)
     assert figures.killed == kills
@@ -56,6 +63,12 @@ def test_killed_runs_over_a_directory(tmp_path: Path, chapter: int, options: Cor
     figures = kill("directory", tmp_path, chapter=chapter, kills=3, options=options)
     assert figures.settled_again == 0
     assert figures.stored_again == 0
+
+
+def test_killed_runs_with_originals(tmp_path: Path) -> None:
+    """Every message of a calm run has its original, whatever the runs before were killed at."""
+    figures = kill("directory", tmp_path, chapter=1, kills=3, mime=True)
+    assert figures.settled_again == 0
 
 
 @pytest.mark.real_server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 from html.parser import HTMLParser
 from typing import Final
 
@@ -38,7 +39,8 @@ BLOCKS: Final = frozenset(
     }
 )
 LONGEST_BODY: Final = 4 << 20
-"""Characters of a body that are turned into text; beyond, ``--raw`` shows everything."""
+"""Characters of a body that are turned into text; what comes after them is cut."""
+CUT: Final = "[cut here: --raw shows the whole body]"
 
 
 class _Reader(HTMLParser):
@@ -82,13 +84,41 @@ class _Reader(HTMLParser):
             self.pieces.append(re.sub(r"\s+", " ", data))
 
 
-def html_to_text(html: str) -> str:
-    """Return the readable text of an HTML body. Broken markup gives what can be made of it."""
+def html_to_text(html: str, *, cut: str = CUT) -> str:
+    """Return the readable text of an HTML body. Broken markup gives what can be made of it.
+
+    Args:
+        html: The body; beyond ``LONGEST_BODY`` characters it is cut.
+        cut: Stands at the end of what was cut.
+    """
+    markup, rest = _readable(html[:LONGEST_BODY])
     reader = _Reader()
-    reader.feed(html[:LONGEST_BODY])
+    reader.feed(markup)
     reader.close()
+    reader.handle_data(rest)
     lines = [re.sub(r"[ \xa0]+", " ", line).strip() for line in "".join(reader.pieces).split("\n")]
     text = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
     if len(html) > LONGEST_BODY:
-        text += "\n[cut here: --raw shows the whole body]"
+        text += f"\n{cut}"
     return text
+
+
+def _readable(html: str) -> tuple[str, str]:
+    """Return markup that the parser reads in one go, and the text after the last tag.
+
+    The parser starts over at every opening that nothing closes, which takes hours for a body that
+    is made of them, and gives up at marked sections that it does not know.
+    """
+    kept: list[str] = []
+    begin = 0
+    while (start := html.find("<!--", begin)) >= 0:
+        kept.append(html[begin:start])
+        end = html.find("-->", start + 4)
+        if end < 0:
+            begin = len(html)
+            break
+        begin = end + 3
+    kept.append(html[begin:])
+    markup = "".join(kept).replace("<![", "<!x")
+    last = markup.rfind(">") + 1
+    return markup[:last], unescape(markup[last:])

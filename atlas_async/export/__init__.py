@@ -1,0 +1,1 @@
+"""Mail as files that other programs read: names, MIME, and the containers they lie in."""

@@ -1,0 +1,341 @@
+"""One mailbox's search: rows, then the index of words, then the messages that are left."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+from anyio import to_thread
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+from atlas_async.catalog.content import read_message
+from atlas_async.catalog.layout import REPLICA_MARKER_KEY
+from atlas_async.catalog.reader import MailboxReader
+from atlas_async.clock import Clock
+from atlas_async.errors import AtlasError, IntegrityError, NewerFormat, ObjectNotFound, StoreError
+from atlas_async.model.events import Event, SearchProgress
+from atlas_async.model.record import MessageRecord
+from atlas_async.operations.found import FindReport, IndexMode, Match, Newest, Take
+from atlas_async.operations.selection import Selected, told_by_message
+from atlas_async.search.index import Hits, SearchIndex
+from atlas_async.search.indexing import LARGE_BYTES, Indexing, slot_of_content
+from atlas_async.search.locating import Locator
+from atlas_async.search.query import Conditions
+
+OPENED_AT_ONCE: Final = 16
+ROWS_AT_ONCE: Final = 256
+LOCATED_AT_ONCE: Final = 256
+"""Matches whose last snapshots are looked up together."""
+WORTHWHILE: Final = 8
+"""The index is brought up to date unless the rows leave less than one message in so many of those
+that it lacks: then these are opened without it."""
+INDEX_TRIES: Final = 2
+"""So often an index that turns out to be damaged is repaired and asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What all mailboxes of a search share.
+
+    ``searching`` is False where the index alone is brought up to date.
+    """
+
+    conditions: Conditions
+    mode: IndexMode
+    report: FindReport
+    sink: Take
+    newest: Newest | None
+    emit: Callable[[Event], None]
+    stopped: Callable[[], bool]
+    clock: Clock
+    searching: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A message of which rows and index do not say whether it matches.
+
+    ``numbers`` are the texts that are open; none where only what its row lacks is wanted.
+    """
+
+    record: MessageRecord
+    numbers: tuple[int, ...]
+
+
+class MailboxSearch:
+    """Searches what was selected of one mailbox."""
+
+    def __init__(self, work: Work, selected: Selected) -> None:
+        self._work = work
+        self._selected = selected
+        self._vault = selected.vault
+        self._report = work.report
+        self._index: SearchIndex | None = None
+        self._indexed = 0
+        self._done = 0
+        self._expected = sum(summary.messages for summary in selected.snapshots[-1:])
+        self._large = anyio.Lock()
+        self._delivering = anyio.Lock()
+        self._waiting: list[MessageRecord] = []
+        self._errors: list[AtlasError] = []
+        self._newest_id: str | None = None
+        self._locators: tuple[Locator | None, Locator] | None = None
+
+    async def run(self) -> None:
+        """Search.
+
+        Raises:
+            IntegrityError: A snapshot is damaged.
+            StoreError: The store failed.
+        """
+        self._report.mailboxes += 1
+        hits = await self._look_up()
+        if not self._work.searching or self._work.stopped():
+            return
+        self._newest_id = await MailboxReader(self._vault).newest_id()
+        send, receive = anyio.create_memory_object_stream[_Open](OPENED_AT_ONCE)
+        async with anyio.create_task_group() as group:
+            for _ in range(OPENED_AT_ONCE):
+                group.start_soon(self._open_all, receive.clone(), group.cancel_scope)
+            receive.close()
+            async with send:
+                try:
+                    await self._walk(hits, send)
+                except AtlasError as error:
+                    # Caught here, or it would leave in a group with the cancelled tasks.
+                    self._errors.append(error)
+                    group.cancel_scope.cancel()
+        if self._errors:
+            raise self._errors[0]
+        await self._deliver(self._waiting)
+        self._tell()
+
+    async def _walk(self, hits: Hits | None, send: MemoryObjectSendStream[_Open]) -> None:
+        async for batch in _batches(self._selected.messages()):
+            if self._work.stopped():
+                return
+            for one in await to_thread.run_sync(self._candidates, batch, hits):
+                if one.numbers or self._is_told_by_message(one.record):
+                    await send.send(one)
+                else:
+                    await self._matched(one.record)
+            self._done += len(batch)
+            self._report.searched += len(batch)
+            self._tell()
+
+    def _candidates(self, batch: Sequence[MessageRecord], hits: Hits | None) -> list[_Open]:
+        found = []
+        for record in batch:
+            numbers = self._work.conditions.open_for(record)
+            if numbers is None or self._is_too_old(record):
+                continue
+            may = None if hits is None else hits.may_hold(slot_of_content(record), numbers)
+            if may is not False:
+                found.append(_Open(record, numbers))
+        return found
+
+    def _is_too_old(self, record: MessageRecord) -> bool:
+        newest = self._work.newest
+        return newest is not None and newest.excludes(record["received"])
+
+    def _is_told_by_message(self, record: MessageRecord) -> bool:
+        """Tell whether the row lacks what a match shows, as Atlas's do."""
+        return not self._selected.exact and not (record["received"] and record["sender"])
+
+    async def _open_all(
+        self, receive: MemoryObjectReceiveStream[_Open], scope: anyio.CancelScope
+    ) -> None:
+        async with receive:
+            async for one in receive:
+                try:
+                    if not self._is_too_old(one.record) and not self._work.stopped():
+                        await self._open(one)
+                except IntegrityError as error:
+                    object_id = one.record["object_id"]
+                    self._report.leave_out(self._selected.mailbox_id, object_id, error)
+                except AtlasError as error:
+                    self._errors.append(error)
+                    scope.cancel()
+
+    async def _open(self, one: _Open) -> None:
+        if one.record["size_bytes"] > LARGE_BYTES:
+            async with self._large:  # parsed, each takes several times its size
+                await self._compare(one)
+        else:
+            await self._compare(one)
+
+    async def _compare(self, one: _Open) -> None:
+        self._report.opened += 1
+        stored = await read_message(self._vault, one.record)
+        conditions = self._work.conditions
+        if await to_thread.run_sync(conditions.hold, one.numbers, stored.resource):
+            told = self._is_told_by_message(one.record)
+            await self._matched(told_by_message(stored) if told else one.record)
+
+    async def _matched(self, record: MessageRecord) -> None:
+        self._waiting.append(record)
+        at_once = self._selected.snapshot.snapshot_id == self._newest_id
+        if len(self._waiting) >= (1 if at_once and self._is_single else LOCATED_AT_ONCE):
+            waiting, self._waiting = self._waiting, []
+            await self._deliver(waiting)
+
+    @property
+    def _is_single(self) -> bool:
+        """Whether there is but one snapshot that a match can be in."""
+        return len(self._selected.snapshots) == 1 or not self._selected.exact
+
+    async def _deliver(self, records: Sequence[MessageRecord]) -> None:
+        """Hand matches on, with where they were last."""
+        if not records:
+            return
+        async with self._delivering:
+            ids = [record["object_id"] for record in records]
+            newest = await self._in_newest(ids)
+            last_seen = await self._last_seen(ids, newest)
+            made_at = {item.snapshot_id: item.created_at for item in self._selected.snapshots}
+            for record in records:
+                object_id = record["object_id"]
+                snapshot_id = last_seen.get(object_id, self._selected.snapshot.snapshot_id)
+                match = Match(
+                    mailbox_id=self._selected.mailbox_id,
+                    snapshot_id=snapshot_id,
+                    last_seen=made_at[snapshot_id],
+                    record=record,
+                    folder=self._selected.folder_path(record["folder_id"]),
+                    is_in_newest=object_id in newest,
+                )
+                self._report.found += 1
+                await self._work.sink(match)
+
+    async def _in_newest(self, object_ids: Sequence[str]) -> frozenset[str]:
+        """Return which messages the mailbox's newest snapshot has."""
+        if self._selected.snapshot.snapshot_id == self._newest_id and self._is_single:
+            return frozenset(object_ids)
+        newest, _ = await self._open_locators()
+        # Atlas's snapshots show all that Atlas had seen until then.
+        if newest is None:
+            return frozenset() if self._selected.exact else frozenset(object_ids)
+        return frozenset(await newest.locate(object_ids))
+
+    async def _last_seen(
+        self, object_ids: Sequence[str], in_newest: frozenset[str]
+    ) -> dict[str, str]:
+        """Return the newest of the selected snapshots that has each message."""
+        if self._is_single:
+            return {}
+        newest = self._selected.snapshot.snapshot_id
+        found = {i: newest for i in object_ids if i in in_newest and newest == self._newest_id}
+        left = [object_id for object_id in object_ids if object_id not in found]
+        if left:
+            _, selected = await self._open_locators()
+            found.update(await selected.locate(left))
+        return found
+
+    async def _open_locators(self) -> tuple[Locator | None, Locator]:
+        """Return who tells where messages are: in the newest snapshot, in those selected."""
+        if self._locators is None:
+            runs = {}
+            ids = [item.snapshot_id for item in self._selected.snapshots]
+            reader = MailboxReader(self._vault)
+            for snapshot_id in dict.fromkeys(
+                [*ids, *([self._newest_id] if self._newest_id else ())]
+            ):
+                descriptor = await reader.descriptor(snapshot_id)
+                if descriptor is not None:
+                    runs[snapshot_id] = descriptor.runs
+            pairs = [(name, runs[name]) for name in ids if name in runs]
+            newest = runs.get(self._newest_id or "")
+            self._locators = (
+                None if newest is None else Locator(self._vault, [(self._newest_id or "", newest)]),
+                Locator(self._vault, pairs),
+            )
+        return self._locators
+
+    async def _look_up(self) -> Hits | None:
+        """Return what the index says of the texts; None where it is not asked."""
+        work = self._work
+        wanted = work.conditions.needs_messages or work.mode is IndexMode.UPDATE
+        if not wanted or work.mode is IndexMode.NONE:
+            return None
+        self._index = index = await SearchIndex.open(self._vault)
+        hits: Hits | None = None
+        for _ in range(INDEX_TRIES):
+            await self._bring_up_to_date(index)
+            try:
+                hits = await index.hits(work.conditions.texts)
+                break
+            except (ObjectNotFound, IntegrityError):
+                await index.drop_damaged()
+        self._note(index, used=hits is not None and work.conditions.needs_messages)
+        return hits
+
+    def _note(self, index: SearchIndex, *, used: bool) -> None:
+        told = self._report.index
+        told.used += used
+        told.updated += self._indexed
+        told.documents += index.documents
+        told.size += index.size
+        told.message_bytes += index.message_bytes
+        for notice in dict.fromkeys(index.notices):
+            self._notice(notice)
+
+    def _notice(self, text: str) -> None:
+        self._report.notices.append(f"{self._selected.mailbox_id}: {text}")
+
+    async def _bring_up_to_date(self, index: SearchIndex) -> None:
+        """Index what the index lacks, where that pays and the store takes it."""
+        lacking, asked = await self._count_lacking(index)
+        update = self._work.mode is IndexMode.UPDATE
+        if not lacking or not (update or asked * WORTHWHILE >= lacking):
+            return
+        if await self._vault.store.head(REPLICA_MARKER_KEY) is not None:
+            self._notice("the bucket is a replica, so the index of words is not brought up to date")
+            return
+
+        def tell(indexed: int) -> None:
+            self._indexed = indexed
+            self._work.emit(self._progress(done=indexed, expected=lacking, indexing=True))
+
+        indexing = Indexing(
+            self._vault, index, clock=self._work.clock, tell=tell, stopped=self._work.stopped
+        )
+        try:
+            await index.save()  # before many messages are opened in vain
+            await indexing.run(self._selected.messages())
+        except NewerFormat:
+            raise
+        except StoreError as error:
+            self._notice(f"the index of words cannot be saved, so messages are opened: {error}")
+
+    async def _count_lacking(self, index: SearchIndex) -> tuple[int, int]:
+        """Return how many messages the index lacks, and of how many of them rows say too little."""
+
+        def count(batch: Sequence[MessageRecord]) -> tuple[int, int]:
+            lacking = [record for record in batch if slot_of_content(record) not in index]
+            conditions = self._work.conditions
+            return len(lacking), sum(bool(conditions.open_for(record)) for record in lacking)
+
+        lacking = asked = 0
+        async for batch in _batches(self._selected.messages()):
+            some, more = await to_thread.run_sync(count, batch)
+            lacking, asked = lacking + some, asked + more
+        return lacking, asked
+
+    def _tell(self) -> None:
+        self._work.emit(self._progress(done=self._done, expected=max(self._expected, self._done)))
+
+    def _progress(self, *, done: int, expected: int, indexing: bool = False) -> SearchProgress:
+        return SearchProgress(self._selected.mailbox_id, done, expected, self._indexed, indexing)
+
+
+async def _batches(records: AsyncIterator[MessageRecord]) -> AsyncIterator[list[MessageRecord]]:
+    batch: list[MessageRecord] = []
+    async for record in records:
+        batch.append(record)
+        if len(batch) == ROWS_AT_ONCE:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

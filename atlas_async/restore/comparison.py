@@ -1,0 +1,152 @@
+"""After a restore: what the target shows, compared with what was sent."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Mapping
+from typing import Final
+
+import anyio
+from anyio import to_thread
+
+from atlas_async.errors import AtlasError, GraphNotFound
+from atlas_async.model.restoring import MOST_LISTED, Comparing, Comparison, Difference
+from atlas_async.model.source import JsonObject
+from atlas_async.restore.enclosures import digest_of, line_of_file, line_of_other
+from atlas_async.restore.fingerprint import differing, fingerprint
+from atlas_async.restore.journal import Progress
+from atlas_async.restore.ports import TargetMailbox
+
+AT_ONCE: Final = 8
+_KINDS: Final = {
+    "#microsoft.graph.itemattachment": "item",
+    "#microsoft.graph.referenceattachment": "reference",
+}
+
+
+class Comparer:
+    """Reads back what a restore has made.
+
+    Args:
+        target: The mailbox.
+        progress: What was made.
+        comparing: What to look at.
+        own: What the marks of this restore begin with.
+    """
+
+    def __init__(
+        self, target: TargetMailbox, progress: Progress, comparing: Comparing, own: str
+    ) -> None:
+        self._target = target
+        self._progress = progress
+        self._comparing = comparing
+        self._own = own
+        self.result = Comparison()
+
+    async def compare(self, paths: Mapping[str, tuple[str, ...]]) -> Comparison:
+        """Compare every folder that got messages; ``paths`` name them, for the report.
+
+        Raises:
+            GraphError, AuthError: The target cannot be read.
+        """
+        for folder_id, expected in sorted(self._progress.counts.items()):
+            found = await self._folder(folder_id, paths.get(folder_id, ()))
+            self.result.missing += max(0, expected - found)
+        return self.result
+
+    async def _folder(self, folder_id: str, path: tuple[str, ...]) -> int:
+        marks: set[str] = set()
+        found = 0
+        try:
+            if self._comparing is Comparing.COUNTS:
+                async for present in self._target.present(folder_id):
+                    for there in present:
+                        if self._progress.fingerprint_of(there.object_id) is not None:
+                            found += 1
+                        self._note_twin(there.mark, marks)
+                self.result.compared += found
+                return found
+            async for page in self._target.read_back(folder_id):
+                ours = [
+                    item
+                    for item in page
+                    if self._progress.fingerprint_of(str(item["id"])) is not None
+                ]
+                found += len(ours)
+                for item in page:
+                    self._note_twin(str(item.get("mark") or ""), marks)
+                await self._messages(ours, path)
+        except GraphNotFound:
+            return found  # the folder is gone, and all that it held counts as missing
+        return found
+
+    def _note_twin(self, mark: str, marks: set[str]) -> None:
+        if not mark.startswith(self._own):
+            return
+        if mark in marks:
+            self.result.duplicates += 1
+        marks.add(mark)
+
+    async def _messages(self, page: list[JsonObject], path: tuple[str, ...]) -> None:
+        waiting = iter(page)
+        errors: list[AtlasError] = []
+
+        async def work() -> None:
+            for item in waiting:
+                try:
+                    await self._message(item, path)
+                except GraphNotFound:
+                    self.result.missing += 1
+                except AtlasError as error:
+                    errors.append(error)
+                    group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for _ in range(min(AT_ONCE, len(page))):
+                group.start_soon(work)
+        if errors:
+            raise errors[0]
+
+    async def _message(self, item: JsonObject, path: tuple[str, ...]) -> None:
+        target_id = str(item["id"])
+        sent = self._progress.fingerprint_of(target_id)
+        if sent is None:
+            return
+        shown = await to_thread.run_sync(fingerprint, item)
+        parts = differing(sent, shown)
+        enclosed = self._progress.enclosed_of(target_id)
+        if enclosed or item.get("hasAttachments"):
+            lines = await self._lines(target_id)
+            if digest_of(lines) & 0xFFFFFFFF != enclosed:
+                parts = (*parts, "attachments")
+        self.result.compared += 1
+        if parts:
+            self.result.different += 1
+            if len(self.result.differences) < MOST_LISTED:
+                self.result.differences.append(Difference(target_id, path, parts))
+
+    async def _lines(self, target_id: str) -> list[str]:
+        lines = []
+        for attachment in await self._target.list_attachments(target_id):
+            name = str(attachment.get("name") or "")
+            kind = _KINDS.get(str(attachment.get("@odata.type", "")).lower(), "file")
+            if kind != "file":
+                lines.append(line_of_other(kind, name))
+                continue
+            lines.append(line_of_file(name, await self._checksum(target_id, attachment)))
+        return lines
+
+    async def _checksum(self, target_id: str, attachment: JsonObject) -> str:
+        given = attachment.get("contentBytes")
+        if isinstance(given, str):
+            try:
+                return hashlib.sha256(base64.b64decode(given, validate=True)).hexdigest()
+            except binascii.Error:
+                return ""
+        digest = hashlib.sha256()
+        async with self._target.open_attachment(target_id, str(attachment["id"])) as pieces:
+            async for piece in pieces:
+                await to_thread.run_sync(digest.update, piece)
+        return digest.hexdigest()

@@ -1,0 +1,383 @@
+"""What a restore has done, durably: for continuing it, for comparing, and for taking it back.
+
+Below ``catalog/{mailbox}/restores/{job}/`` there is the job itself and numbered parts with what was
+done, each written once. What a killed restore did after its last part carries its mark in the
+target, where the next run finds it. One restore of a mailbox runs at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import anyio
+
+from atlas_async.catalog.document import FORMAT
+from atlas_async.catalog.layout import restores_prefix
+from atlas_async.catalog.slots import SlotSet, SlotTable
+from atlas_async.catalog.vault import Vault
+from atlas_async.clock import Clock, iso_millis
+from atlas_async.errors import FormatError, ObjectNotFound, SnapshotNotFound
+from atlas_async.model.restoring import Conflict, RestoreJob
+from atlas_async.model.source import JsonObject
+from atlas_async.restore.marks import half_slot, slot_of_mark
+from atlas_async.store.base import list_all
+
+FLUSH_SECONDS: Final = 5.0
+FLUSH_ENTRIES: Final = 500
+"""A part is written after so long, or with so many entries."""
+FINISH_SECONDS: Final = 20.0
+"""How long a restore that is cancelled may take to write what it has done."""
+JOB_KIND: Final = "restore"
+PART_KIND: Final = "restore-part"
+_LOW: Final = 0xFFFFFFFF
+
+
+def job_key(mailbox_id: str, job_id: str) -> str:
+    """Return the key of a restore."""
+    return f"{restores_prefix(mailbox_id)}{job_id}/job"
+
+
+def part_prefix(mailbox_id: str, job_id: str) -> str:
+    """Return what the keys of a restore's parts start with."""
+    return f"{restores_prefix(mailbox_id)}{job_id}/parts/"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A message that a restore created.
+
+    ``mark`` is its mark, ``fingerprint`` what was sent, ``enclosed`` the slot of its attachments
+    (0 without any), ``complete`` whether all of them are there.
+    """
+
+    mark: str
+    target_id: str
+    folder_id: str
+    fingerprint: int
+    enclosed: int
+    complete: bool
+
+
+class Progress:
+    """What the parts of a restore say, in 70 bytes a message."""
+
+    def __init__(self) -> None:
+        self.complete = SlotSet()
+        self.incomplete: dict[int, Made] = {}
+        self._high = SlotTable()
+        self._low = SlotTable()
+        self._enclosed = SlotTable()
+        self._targets = SlotTable()
+        self.folders: dict[str, tuple[str, ...]] = {}
+        self.counts: dict[str, int] = {}
+        self.replaced: dict[str, str] = {}
+        self.undone = False
+
+    def take(self, entry: list[Any]) -> None:
+        """Apply one entry of a part."""
+        kind, *values = entry
+        if kind == "message":
+            self.note(Made(*values))
+        elif kind == "folder":
+            self.folders[str(values[0])] = tuple(map(str, values[1]))
+        elif kind == "replaced":
+            self.replaced[str(values[0])] = str(values[1])
+        elif kind == "undone":
+            self.__init__()  # type: ignore[misc]  # all that was done is taken back
+            self.undone = True
+
+    def note(self, made: Made) -> None:
+        """Take in a message that was created, or completed."""
+        self.undone = False
+        slot = slot_of_mark(made.mark)
+        target = slot_of_mark(made.target_id)
+        if target not in self._high:
+            self.counts[made.folder_id] = self.counts.get(made.folder_id, 0) + 1
+        self._high[target] = made.fingerprint >> 32
+        self._low[target] = made.fingerprint & _LOW
+        self._enclosed[target] = made.enclosed & _LOW
+        self._targets[slot] = half_slot(made.target_id) >> 32
+        if made.complete:
+            self.complete.add(slot)
+            self.incomplete.pop(slot, None)
+        else:
+            self.incomplete[slot] = made
+
+    def fingerprint_of(self, target_id: str) -> int | None:
+        """Return what was sent for a message of the target, or None when it is not ours."""
+        slot = slot_of_mark(target_id)
+        high, low = self._high.get(slot), self._low.get(slot)
+        return None if high is None or low is None else high << 32 | low
+
+    def enclosed_of(self, target_id: str) -> int:
+        """Return the low 32 bits of the slot of its attachments."""
+        return self._enclosed.get(slot_of_mark(target_id)) or 0
+
+    def half_slot_of(self, mark_slot: int) -> int | None:
+        """Return the half slot of the id of what was made with a mark."""
+        half = self._targets.get(mark_slot)
+        return None if half is None else half << 32
+
+    @property
+    def created(self) -> int:
+        """Messages created so far."""
+        return sum(self.counts.values())
+
+
+class Journal:
+    """The journal of one restore, open for writing.
+
+    Args:
+        vault: The mailbox that is restored from.
+        job: The restore.
+        clock: Time.
+    """
+
+    def __init__(self, vault: Vault, job: RestoreJob, clock: Clock) -> None:
+        self._vault = vault
+        self._clock = clock
+        self._entries: list[list[Any]] = []
+        self._number = 0
+        self._ids: dict[int, str] | None = None
+        self._flushing = anyio.Lock()
+        self._full = anyio.Event()
+        self.job = job
+        self.progress = Progress()
+
+    async def open(self) -> None:
+        """Read what earlier runs of this restore did, and note that it is under way.
+
+        Raises:
+            IntegrityError: A part is damaged.
+            StoreError: The store failed, or refuses to be written to.
+        """
+        await self.load()
+        await self._write_job("open")
+
+    async def load(self) -> None:
+        """Read what earlier runs of this restore did.
+
+        Raises:
+            IntegrityError: A part is damaged.
+            StoreError: The store failed.
+        """
+        try:
+            before = await read_job(self._vault, self.job.job_id)
+        except SnapshotNotFound:
+            return
+        self.job = replace(self.job, begun_at=before.begun_at)
+        async for number, entries in read_parts(self._vault, self.job.job_id):
+            self._number = number
+            for entry in entries:
+                self.progress.take(entry)
+
+    def made(self, made: Made) -> None:
+        """Note a message that was created."""
+        self.progress.note(made)
+        self._add(
+            [
+                "message",
+                made.mark,
+                made.target_id,
+                made.folder_id,
+                made.fingerprint,
+                made.enclosed,
+                made.complete,
+            ]
+        )
+
+    def made_folder(self, folder_id: str, path: tuple[str, ...]) -> None:
+        """Note a folder that was created."""
+        self.progress.folders[folder_id] = path
+        self._add(["folder", folder_id, list(path)])
+
+    def replaced(self, target_id: str, folder_id: str) -> None:
+        """Note a message that was moved away from ``folder_id``; written before it is moved."""
+        self.progress.replaced[target_id] = folder_id
+        self._add(["replaced", target_id, folder_id])
+
+    async def target_id_of(self, mark: str) -> str:
+        """Return the id of what was made with a mark; an empty string when nothing was."""
+        if self._ids is None:
+            self._ids = {}
+            await self.flush()
+            async for _, entries in read_parts(self._vault, self.job.job_id):
+                for kind, *values in entries:
+                    if kind == "message":
+                        self._ids[slot_of_mark(values[0])] = str(values[1])
+        return self._ids.get(slot_of_mark(mark), "")
+
+    async def keep(self) -> None:
+        """Write parts as entries come; for ever."""
+        while True:
+            with anyio.move_on_after(FLUSH_SECONDS):
+                await self._full.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is not written yet."""
+        async with self._flushing:
+            if not self._entries:
+                return
+            entries, self._entries = self._entries, []
+            self._full = anyio.Event()
+            number = self._number + 1
+            key = f"{part_prefix(self._vault.mailbox_id, self.job.job_id)}{number:08x}"
+            document = {
+                "format": FORMAT,
+                "kind": PART_KIND,
+                "mailbox_id": self._vault.mailbox_id,
+                "job_id": self.job.job_id,
+                "entries": entries,
+            }
+            try:
+                await self._vault.put_document(key, document)
+            except BaseException:
+                self._entries = entries + self._entries
+                raise
+            self._number = number
+
+    async def finish(self, state: str) -> None:
+        """Write everything, and the state of the restore."""
+        await self.flush()
+        await self._write_job(state)
+
+    async def take_back(self) -> None:
+        """Note that everything was taken back."""
+        self._add(["undone"])
+        self.progress.take(["undone"])
+        await self.finish("undone")
+
+    def _add(self, entry: list[Any]) -> None:
+        self._entries.append(entry)
+        if len(self._entries) >= FLUSH_ENTRIES:
+            self._full.set()
+
+    async def _write_job(self, state: str) -> None:
+        self.job = replace(
+            self.job,
+            state=state,
+            changed_at=iso_millis(self._clock.now()),
+            created=self.progress.created,
+        )
+        await self._vault.put_document(
+            job_key(self._vault.mailbox_id, self.job.job_id), document_of(self.job)
+        )
+
+
+@asynccontextmanager
+async def kept_journal(journal: Journal) -> AsyncIterator[Journal]:
+    """Open a journal, write it while the body runs, and once more when it ends, however it ends."""
+    await journal.open()
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(journal.keep)
+            try:
+                yield journal
+            finally:
+                group.cancel_scope.cancel()
+    finally:
+        with anyio.move_on_after(FINISH_SECONDS, shield=True):
+            await journal.flush()
+
+
+async def read_parts(vault: Vault, job_id: str) -> AsyncIterator[tuple[int, list[list[Any]]]]:
+    """Yield number and entries of a restore's parts, in order.
+
+    Raises:
+        FormatError: One belongs to another restore, or is no part.
+        IntegrityError: One is damaged.
+    """
+    prefix = part_prefix(vault.mailbox_id, job_id)
+    async for info in list_all(vault.store, prefix):
+        try:
+            number = int(info.key[len(prefix) :], 16)
+        except ValueError:
+            continue
+        document = await vault.read_document(info.key, kind=PART_KIND)
+        if document.get("job_id") != job_id or not isinstance(document.get("entries"), list):
+            raise FormatError("this is no part of the restore that it lies below", where=info.key)
+        yield number, document["entries"]
+
+
+async def list_jobs(vault: Vault) -> list[RestoreJob]:
+    """Return the restores of a mailbox, oldest first."""
+    prefix = restores_prefix(vault.mailbox_id)
+    found: list[RestoreJob] = []
+    token: str | None = None
+    while True:
+        page = await vault.store.list_page(prefix, delimiter="/", token=token)
+        for child in page.prefixes:
+            try:
+                found.append(await read_job(vault, child[len(prefix) : -1]))
+            except SnapshotNotFound:
+                continue  # the leases lie beside the jobs
+        token = page.token
+        if token is None:
+            return sorted(found, key=lambda job: (job.begun_at, job.job_id))
+
+
+async def read_job(vault: Vault, job_id: str) -> RestoreJob:
+    """Return one restore.
+
+    Raises:
+        SnapshotNotFound: There is none of this id.
+        IntegrityError: What describes it is damaged.
+    """
+    key = job_key(vault.mailbox_id, job_id)
+    try:
+        document = await vault.read_document(key, kind=JOB_KIND)
+    except ObjectNotFound:
+        raise SnapshotNotFound(
+            f"no restore {job_id!r}",
+            where=vault.mailbox_id,
+            hint="`atlas restore --jobs -m ADDRESS` lists them",
+        ) from None
+    return _job_of(document, key)
+
+
+def document_of(job: RestoreJob) -> JsonObject:
+    """Return the catalog document of a restore."""
+    return {
+        "format": FORMAT,
+        "kind": JOB_KIND,
+        "mailbox_id": job.mailbox_id,
+        "job_id": job.job_id,
+        "target_tenant": job.target_tenant,
+        "target_id": job.target_id,
+        "target_user": job.target_user,
+        "snapshots": list(job.snapshots),
+        "root": job.root,
+        "in_place": job.in_place,
+        "conflict": job.conflict.value,
+        "begun_at": job.begun_at,
+        "state": job.state,
+        "changed_at": job.changed_at,
+        "created": job.created,
+    }
+
+
+def _job_of(document: JsonObject, key: str) -> RestoreJob:
+    try:
+        return RestoreJob(
+            job_id=str(document["job_id"]),
+            mailbox_id=str(document["mailbox_id"]),
+            target_tenant=str(document["target_tenant"]),
+            target_id=str(document["target_id"]),
+            target_user=str(document["target_user"]),
+            snapshots=tuple(map(str, document["snapshots"])),
+            root=str(document["root"]),
+            in_place=bool(document["in_place"]),
+            conflict=Conflict(document["conflict"]),
+            begun_at=str(document["begun_at"]),
+            state=str(document["state"]),
+            changed_at=str(document["changed_at"]),
+            created=int(document["created"]),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise FormatError(
+            f"the restore cannot be read: {type(error).__name__}", where=key
+        ) from None
