@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # loaded by the verbs that need it, which nothing else waits 
     from atlas_async.catalog.content import SealedContent
     from atlas_async.export.forms import ExportForm
     from atlas_async.export.report import ExportReport
+    from atlas_async.model.drill import DrillOptions, DrillReport
     from atlas_async.model.restoring import (
         RestoreJob,
         RestoreOptions,
@@ -383,6 +384,51 @@ class Atlas:
             stop=stop or StopSignal(),
             dry_run=dry_run,
         )
+
+    async def drill(
+        self,
+        mailboxes: Sequence[str] | None = None,
+        options: DrillOptions | None = None,
+        *,
+        target: GraphSettings | None = None,
+        stop: StopSignal | None = None,
+    ) -> DrillReport:
+        """Bring a sample of the newest snapshots back, compare it, and sign what came of it.
+
+        Args:
+            mailboxes: Addresses; None for all.
+            options: How many messages, and whether into a mailbox or into memory.
+            target: The tenant of that mailbox; the tenant of the settings when None.
+            stop: Ends it early, in order.
+
+        Raises:
+            SnapshotNotFound: The bucket has no such mailbox.
+            StoreError, KeyMaterialError: The bucket cannot be opened.
+        """
+        from atlas_async import __version__  # noqa: PLC0415 -- start-up time
+        from atlas_async.model.drill import DrillOptions  # noqa: PLC0415
+        from atlas_async.operations.drill import Drill  # noqa: PLC0415
+        from atlas_async.pipeline.stop import StopSignal  # noqa: PLC0415
+
+        drill = Drill(
+            self._opened,
+            self._target(target),
+            self._emit,
+            stop or StopSignal(),
+            version=str(__version__),
+        )
+        return await drill.run(mailboxes, options or DrillOptions())
+
+    async def report_key(self) -> str:
+        """Return the public key, in hex, that the tenant's reports are signed with.
+
+        Raises:
+            SnapshotNotFound, StoreError, KeyMaterialError: The bucket cannot be opened.
+        """
+        from atlas_async.crypto.signing import Signer  # noqa: PLC0415 -- start-up time
+
+        await self._opened.open_for_reading()
+        return Signer(self._opened.sealer).public_key
 
     async def verify(
         self, *, snapshot: str | None = None, mailbox: str | None = None

@@ -62,6 +62,8 @@ def render(state: RunState, now: float, width: int) -> RenderableType:
         return _pruning(state, now)
     if state.export is not None:
         return _exporting(state.export, state, now)
+    if state.drill and not state.restore:
+        return _drilling(state, now)
     if state.restore:
         return _restoring(state, now)
     if state.search:
@@ -118,6 +120,13 @@ def _exporting(event: ExportProgress, state: RunState, now: float) -> Text:
     if state.stopping:
         text.append("\nstopping: finishing what is in flight; Ctrl-C again stops at once", "yellow")
     return text
+
+
+def _drilling(state: RunState, now: float) -> Text:
+    done, expected, failed, read = state.drilled()
+    text = f"{done} of {expected} messages brought back  {failed} failed  {size(read)}"
+    style = "bold red" if failed else "bold"
+    return Text(f"{span(now - state.started)}  {text}", style=style, overflow="fold")
 
 
 def _restoring(state: RunState, now: float) -> Text:

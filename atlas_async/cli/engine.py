@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what is only named here must not slow down 'atlas --help'
     from atlas_async.config.settings import GraphSettings
     from atlas_async.export.forms import ExportForm
     from atlas_async.export.report import ExportReport
+    from atlas_async.model.drill import DrillOptions, DrillReport
     from atlas_async.model.restoring import (
         RestoreJob,
         RestoreOptions,
@@ -161,6 +162,21 @@ class Engine(Protocol):
         stop: StopSignal | None = None,
     ) -> UndoReport:
         """Take a restore back."""
+        ...
+
+    async def drill(
+        self,
+        mailboxes: Sequence[str] | None = None,
+        options: DrillOptions | None = None,
+        *,
+        target: GraphSettings | None = None,
+        stop: StopSignal | None = None,
+    ) -> DrillReport:
+        """Bring a sample back and compare it."""
+        ...
+
+    async def report_key(self) -> str:
+        """Return the public key that reports are signed with."""
         ...
 
     async def verify(

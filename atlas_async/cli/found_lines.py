@@ -30,7 +30,7 @@ def read_found(source: str) -> list[FoundMessage]:
     """Return the messages that a file names, each once; ``-`` is standard input. Blocks.
 
     Raises:
-        UsageError: It cannot be read, is no such list, or the search had ended early.
+        UsageError: It cannot be read, or is no such list.
     """
     if source == STDIN:
         return parse_found(sys.stdin.buffer)
@@ -45,8 +45,8 @@ def parse_found(lines: Iterable[bytes]) -> list[FoundMessage]:
     """Return the messages of lines; lines that are no matches are passed over.
 
     Raises:
-        UsageError: A line is not JSON, or a match lacks what names a message; or there is no
-            last line, so that the search did not end.
+        UsageError: A line is not JSON, or a match lacks what names a message; or there is neither
+            a match nor the last line of a search, so that it failed.
     """
     found: dict[FoundMessage, None] = {}
     ended = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from atlas_async.model.events import (
+    DrillProgress,
     Event,
     ExportProgress,
     MailboxFinished,
@@ -24,6 +25,16 @@ from atlas_async.model.report import MailboxResult
 
 RATE_SECONDS: Final = 10.0
 """The rate shown is over the last so many seconds, so that it follows throttling."""
+
+
+OtherProgress = (
+    VerifyProgress
+    | PruneProgress
+    | ExportProgress
+    | SearchProgress
+    | RestoreProgress
+    | DrillProgress
+)
 
 
 @dataclass(slots=True)
@@ -106,6 +117,7 @@ class RunState:
         self.export: ExportProgress | None = None
         self.search: dict[str, SearchProgress] = {}
         self.restore: dict[str, RestoreProgress] = {}
+        self.drill: dict[str, DrillProgress] = {}
         self.stopping = False
 
     def take(self, event: Event, now: float) -> None:
@@ -125,6 +137,14 @@ class RunState:
             case MailboxFinished():
                 self.active.pop(event.result.mailbox_id, None)
                 self.results[event.result.mailbox_id] = event.result
+            case MailboxNotice():
+                pass
+            case _:
+                self._take_other(event)
+
+    def _take_other(self, event: OtherProgress) -> None:
+        """Note the progress of another verb than backup."""
+        match event:
             case VerifyProgress():
                 self.verify[event.mailbox_id] = event
             case PruneProgress():
@@ -135,8 +155,8 @@ class RunState:
                 self.search[event.mailbox_id] = event
             case RestoreProgress():
                 self.restore[event.mailbox_id] = event
-            case MailboxNotice():
-                pass
+            case DrillProgress():
+                self.drill[event.mailbox_id] = event
 
     def _box(self, mailbox_id: str, now: float) -> MailboxState:
         if mailbox_id not in self.active:
@@ -181,6 +201,16 @@ class RunState:
             sum(event.objects for event in seen),
             sum(event.unreferenced for event in seen),
             sum(event.removed for event in seen),
+        )
+
+    def drilled(self) -> tuple[int, int, int, int]:
+        """Return messages brought back, chosen and failed, and bytes, over all mailboxes."""
+        seen = self.drill.values()
+        return (
+            sum(event.done for event in seen),
+            sum(event.expected for event in seen),
+            sum(event.failed for event in seen),
+            sum(event.bytes for event in seen),
         )
 
     def restored(self) -> RestoreProgress:
@@ -228,6 +258,16 @@ class RunState:
                 "searched": done,
                 "expected": expected,
                 "indexed": indexed,
+            }
+        if self.drill:
+            done, expected, failed, read = self.drilled()
+            return {
+                "seconds": round(now - self.started, 3),
+                "mailboxes": len(self.drill),
+                "done": done,
+                "expected": expected,
+                "failed": failed,
+                "bytes": read,
             }
         if self.restore:
             seen = self.restored()

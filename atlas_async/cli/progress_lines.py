@@ -9,6 +9,7 @@ from atlas_async.cli.documents import Document, mailbox_line, status_document
 from atlas_async.cli.progress import RunState
 from atlas_async.cli.terminal_text import size, span, visible
 from atlas_async.model.events import (
+    DrillProgress,
     Event,
     ExportProgress,
     MailboxFinished,
@@ -87,6 +88,9 @@ class LogLines:
             return [f"{done}, {size(event.bytes)}, {event.failed} failed"]
         if isinstance(event, PruneProgress):
             return ["{} objects seen, {} unreferenced, {} removed".format(*self._state.pruned())]
+        if isinstance(event, DrillProgress):
+            back, chosen, failed, read = self._state.drilled()
+            return [f"{back} of {chosen} messages brought back, {failed} failed, {size(read)}"]
         if isinstance(event, RestoreProgress):
             seen = self._state.restored()
             of = f" of {seen.expected}" if seen.expected else ""

@@ -136,6 +136,8 @@ def _show(terminal: Terminal, report: RestoreReport) -> None:
         terminal.show(f"{visible(report.mailbox_id)}: {visible(report.error)}")
         if report.hint:
             terminal.show(f"  hint: {visible(report.hint)}")
+    if report.error and not any(report.total(step) for step in Step):
+        return
     terminal.show(
         f"{visible(report.mailbox_id)}: {would}to {visible(report.target_id)}, {place}: "
         f"{_counts(report)}"

@@ -96,6 +96,9 @@ def closing_lines(report: RunReport) -> list[str]:
         f"{count(totals['store_requests'], 'store request')}"
     )
     lines = ["", f"{over}: {spread or 'the tenant has none that can be backed up'}", done, cost]
+    if totals["originals_stored"] or totals["originals_refused"]:
+        given = count(totals["originals_stored"], "original")
+        lines.append(f"{given}, {totals['originals_refused']} that Microsoft Graph does not give")
     absent = [visible(r.mailbox_id) for r in report.mailboxes if _is_absent(r)]
     if absent:
         more = f" and {len(absent) - MOST_NAMES} more" if len(absent) > MOST_NAMES else ""

@@ -38,6 +38,7 @@ VERBS: Final = (
     Verb("save", "save_cmd", "save", "Write mail as files."),
     Verb("restore", "restore_cmd", "restore", "Bring mail back into Microsoft 365."),
     Verb("verify", "verify_cmd", "verify", "Check every stored object."),
+    Verb("drill", "drill_cmd", "drill", "Prove that backups can be restored."),
     Verb("ledger", "ledger_cmd", "ledger", "Look after what could not be stored."),
     Verb("key", "key_cmd", "key", "Protect, check and copy the tenant's key."),
     Verb("prune", "prune_cmd", "prune", "Remove what no snapshot names."),

@@ -7,70 +7,25 @@ import binascii
 import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from atlas_async.emulator.behaviour import Behaviour
 from atlas_async.emulator.blobs import StoredBlob
 from atlas_async.emulator.calls import Refusal
 from atlas_async.emulator.items import MESSAGE, item_bytes, item_kind, kept_item
 from atlas_async.emulator.parts import Part, PartKind, graph_time
+from atlas_async.emulator.posted_state import check_names, checked_headers, writable
 from atlas_async.emulator.properties import (
     CONVERSATION_INDEX,
     DELIVERED,
     FIXED,
     MESSAGE_FLAGS,
-    MULTI,
-    SINGLE,
     SUBMITTED,
     Extended,
     posted_properties,
 )
-from atlas_async.emulator.query import MESSAGE_ON_REQUEST, MESSAGE_PROPERTIES
 
-_WRITABLE: Final = frozenset(
-    {
-        "subject",
-        "body",
-        "toRecipients",
-        "ccRecipients",
-        "bccRecipients",
-        "replyTo",
-        "from",
-        "sender",
-        "importance",
-        "isRead",
-        "flag",
-        "categories",
-        "internetMessageId",
-        "inferenceClassification",
-        "isDeliveryReceiptRequested",
-        "isReadReceiptRequested",
-    }
-)
-DRAFT_ONLY: Final = frozenset(
-    {
-        "subject",
-        "body",
-        "toRecipients",
-        "ccRecipients",
-        "bccRecipients",
-        "replyTo",
-        "from",
-        "sender",
-        "internetMessageId",
-    }
-)
-"""Properties that Microsoft marks as updatable only while ``isDraft`` is true."""
-_RECIPIENT_LISTS: Final = ("toRecipients", "ccRecipients", "bccRecipients", "replyTo")
-_WORDS: Final = {
-    "importance": frozenset({"low", "normal", "high"}),
-    "inferenceClassification": frozenset({"focused", "other"}),
-}
-_FLAG_STATES: Final = frozenset({"notFlagged", "complete", "flagged"})
-_FLAG_TIMES: Final = ("dueDateTime", "startDateTime", "completedDateTime")
-_MOST_HEADERS: Final = 5
 _UNSENT: Final = 8
 _READ: Final = 1
 _THREAD_BYTES: Final = 22
@@ -132,35 +87,8 @@ def new_message(values: dict[str, Any], now: datetime, behaviour: Behaviour) -> 
     }
     if "isRead" not in written:
         base["isRead"] = read
-    base["internetMessageHeaders"] = _headers(values.get("internetMessageHeaders") or [])
+    base["internetMessageHeaders"] = checked_headers(values.get("internetMessageHeaders") or [])
     return NewMessage(base, parts, extended)
-
-
-def writable(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the properties that a client may set; read-only ones are ignored.
-
-    Raises ``Refusal`` (400) for recipients that are no addresses and for malformed bodies.
-    """
-    written = {name: value for name, value in values.items() if name in _WRITABLE}
-    for name in _RECIPIENT_LISTS:
-        for recipient in written.get(name) or ():
-            _check_recipient(recipient)
-    for name, allowed in _WORDS.items():
-        if name in written:
-            written[name] = str(written[name]).lower()
-            if written[name] not in allowed:
-                raise Refusal(400, "RequestBodyRead", f"'{name}' has a value that is not known.")
-    if written.get("flag") is not None:
-        written["flag"] = _flag(written["flag"])
-    body = written.get("body")
-    if body is not None:
-        if not isinstance(body, dict):
-            raise Refusal(400, "RequestBodyRead", "The property 'body' must be an object.")
-        kind = str(body.get("contentType", "text")).lower()
-        content = str(body.get("content") or "")
-        written["body"] = {"contentType": kind, "content": content}
-        written["bodyPreview"] = content[:255]
-    return written
 
 
 def new_part(values: dict[str, Any], now: datetime, behaviour: Behaviour) -> Part:
@@ -243,82 +171,9 @@ def _required(name: str) -> Refusal:
     )
 
 
-def check_names(values: dict[str, Any]) -> None:
-    """Raise ``Refusal`` (400) when a message has no property of such a name."""
-    known = {*MESSAGE_PROPERTIES, *MESSAGE_ON_REQUEST, "id", "attachments", SINGLE, MULTI}
-    known.add("extensions")
-    for name in values:
-        if name not in known and "@" not in name:
-            raise Refusal(
-                400,
-                "RequestBodyRead",
-                f"The property '{name}' does not exist on type 'microsoft.graph.message'. Make "
-                "sure to only use property names that are defined by the type.",
-            )
-
-
-def _check_recipient(recipient: Any) -> None:
-    address = ""
-    if isinstance(recipient, dict):
-        address = str((recipient.get("emailAddress") or {}).get("address") or "")
-    if "@" not in address and not address.lower().startswith("/o="):
-        raise Refusal(
-            400,
-            "ErrorInvalidRecipients",
-            f"At least one recipient isn't valid., Recipient '{address}' isn't resolved.",
-        )
-
-
 def _conversation(index: str | None) -> str:
     """Return a new conversation's id, or that of the conversation whose index is given."""
     if index is None:
         return "AAQkA" + secrets.token_hex(16) + "AQA="
     thread = base64.b64decode(index)[:_THREAD_BYTES]
     return "AAQkA" + hashlib.sha256(thread).hexdigest()[:32] + "AQA="
-
-
-def _flag(flag: Any) -> dict[str, Any]:
-    """Return a flag as it is stored. Raises ``Refusal`` (400)."""
-    if not isinstance(flag, dict) or flag.get("flagStatus", "notFlagged") not in _FLAG_STATES:
-        raise Refusal(400, "RequestBodyRead", "The flag is not one that Outlook knows.")
-    if flag.get("dueDateTime") and not flag.get("startDateTime"):
-        raise Refusal(
-            400, "ErrorInvalidProperty", "A due date needs a start date: set startDateTime as well."
-        )
-    kept: dict[str, Any] = {"flagStatus": flag.get("flagStatus", "notFlagged")}
-    for name in _FLAG_TIMES:
-        if flag.get(name):
-            kept[name] = _zoned(flag[name])
-    return kept
-
-
-def _zoned(value: Any) -> dict[str, str]:
-    """Return a dateTimeTimeZone as Graph answers it without a preference: in UTC."""
-    try:
-        moment = datetime.fromisoformat(str(value["dateTime"]))
-        zone = ZoneInfo(str(value.get("timeZone") or "UTC"))
-    except (ValueError, TypeError, KeyError, ZoneInfoNotFoundError) as error:
-        raise Refusal(400, "ErrorInvalidProperty", "A date of the flag is no date.") from error
-    moment = (moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)).astimezone(UTC)
-    return {"dateTime": f"{moment:%Y-%m-%dT%H:%M:%S}.0000000", "timeZone": "UTC"}
-
-
-def _headers(headers: Any) -> list[dict[str, Any]]:
-    if not isinstance(headers, list):
-        raise Refusal(400, "RequestBodyRead", "internetMessageHeaders must be a list.")
-    if len(headers) > _MOST_HEADERS:
-        raise Refusal(
-            400,
-            "InvalidInternetMessageHeaderCollection",
-            f"Maximum number of headers in one message should be less than or equal to "
-            f"{_MOST_HEADERS}.",
-        )
-    for header in headers:
-        name = str(header.get("name", ""))
-        if not name.lower().startswith("x-"):
-            raise Refusal(
-                400,
-                "InvalidInternetMessageHeader",
-                f"The internet message header name '{name}' should start with 'x-' or 'X-'.",
-            )
-    return headers

@@ -88,36 +88,39 @@ def _made(parsed: EmailMessage, now: datetime, behaviour: Behaviour) -> NewMessa
 def _parts(
     parsed: EmailMessage, body: Message | None, now: datetime, behaviour: Behaviour
 ) -> Iterator[Part]:
-    for leaf, alternative in _leaves(parsed, alternative=False):
+    for leaf, around in _leaves(parsed, frozenset()):
         if leaf is body:
             continue
         if leaf.get_content_type() == "message/rfc822":
             yield _attached_message(leaf, now, behaviour)
             continue
         named = leaf.get_filename()
-        if alternative and named is None and leaf.get_content_maintype() == "text":
+        if "alternative" in around and named is None and leaf.get_content_maintype() == "text":
             continue  # another form of the body; Exchange keeps one
         raw = leaf.get_payload(decode=True)
         content_id = str(leaf.get("Content-ID") or "").strip().strip("<>") or None
-        disposition = leaf.get_content_disposition()
+        shown = content_id is not None and "related" in around
         yield Part(
             PartKind.FILE,
             named or "attachment",
             leaf.get_content_type(),
             now,
             StoredBlob(raw if isinstance(raw, bytes) else b""),
-            inline=disposition == "inline" or (disposition is None and content_id is not None),
+            inline=shown or leaf.get_content_disposition() == "inline",
             content_id=content_id,
         )
 
 
-def _leaves(part: EmailMessage, *, alternative: bool) -> Iterator[tuple[EmailMessage, bool]]:
+def _leaves(
+    part: EmailMessage, around: frozenset[str]
+) -> Iterator[tuple[EmailMessage, frozenset[str]]]:
+    """Yield the parts that hold something, and the kinds of multipart that each lies in."""
     if part.get_content_maintype() != "multipart" or not part.is_multipart():
-        yield part, alternative
+        yield part, around
         return
-    inside = alternative or part.get_content_subtype() == "alternative"
+    inside = around | {part.get_content_subtype()}
     for inner in part.iter_parts():
-        yield from _leaves(cast("EmailMessage", inner), alternative=inside)
+        yield from _leaves(cast("EmailMessage", inner), inside)
 
 
 def _attached_message(leaf: EmailMessage, now: datetime, behaviour: Behaviour) -> Part:

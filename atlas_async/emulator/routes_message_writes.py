@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, Final
 
 from atlas_async.emulator.calls import Call, Refusal, Reply
-from atlas_async.emulator.drafts import DRAFT_ONLY, check_names, new_message, writable
+from atlas_async.emulator.drafts import new_message
 from atlas_async.emulator.ids import MalformedId
 from atlas_async.emulator.mailbox import Mailbox
 from atlas_async.emulator.parts import Part
 from atlas_async.emulator.posted_mime import decoded_mime, mime_message
+from atlas_async.emulator.posted_state import DRAFT_ONLY, check_names, writable
 from atlas_async.emulator.properties import posted_properties
 from atlas_async.emulator.records import FolderState, NotHere
 from atlas_async.emulator.render import View, message_json

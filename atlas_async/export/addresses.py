@@ -20,7 +20,8 @@ _DOMAIN: Final = re.compile(
     r"[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*"
     r"|\[[0-9A-Fa-f:.]+\]"
 )
-_QUOTABLE: Final = re.compile(r"[ -~]+")
+_QUOTABLE: Final = re.compile(r"[ -+\-.\/0-9=?A-Z\[\]^-~]+")
+"""A local part that is quoted holds nothing that some program takes for another address."""
 _LONGEST: Final = 320
 """RFC 3696: 64 characters, an at sign, 255 characters."""
 
@@ -81,5 +82,5 @@ def addr_spec(address: str) -> str | None:
         return f"{local}@{domain}"
     if not _QUOTABLE.fullmatch(local):
         return None
-    escaped = local.strip('"').replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"@{domain}' if escaped.strip() else None
+    bare = local.strip('"')
+    return f'"{bare}"@{domain}' if bare.strip() and '"' not in bare else None

@@ -219,8 +219,12 @@ def _link(enclosure: Enclosure) -> Iterator[Piece]:
     address = next(
         (v for k in ("sourceUrl", "webUrl", "href") if isinstance(v := resource.get(k), str)), ""
     )
-    name = _ended(_name(enclosure, "link"), ".url")
-    encoding, data = text_part(f"[InternetShortcut]\nURL={one_line(address)}\n")
+    name = _name(enclosure, "link")
+    text = f"[InternetShortcut]\nURL={one_line(address)}\n"
+    if not address:
+        text = f"{name!r} is a link to a file elsewhere. Microsoft Graph did not tell where.\n"
+    name = _ended(name, ".url" if address else ".link.txt")
+    encoding, data = text_part(text)
     yield part_head(
         "text/plain", encoding=encoding, charset="utf-8", name=name, disposition="attachment"
     )

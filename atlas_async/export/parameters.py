@@ -76,7 +76,7 @@ def multipart_head(subtype: str, boundary: str, *, eight_bit: bool, root: str = 
 def parameter(name: str, value: str) -> list[str]:
     """Return a parameter, in several pieces where it is long."""
     clean = one_line(value)
-    if _SIMPLE.fullmatch(clean) and len(clean) <= _LONGEST_SIMPLE:
+    if _SIMPLE.fullmatch(clean) and "=?" not in clean and len(clean) <= _LONGEST_SIMPLE:
         return [f'{name}="{clean}"']
     pieces = [""]
     for char in clean:

@@ -238,9 +238,11 @@ class ExportRun:
 
     def _entries(self, source: Source, material: Material) -> list[Entry]:
         folder_id = material.record["folder_id"]
-        folder = source.layout.path(folder_id)
         names = source.names(folder_id)
-        return source.shape.entries(material, folder or source.layout.stray(names), names)
+        folder = source.layout.path(folder_id)
+        if folder is None:
+            folder = source.layout.stray(names)
+        return source.shape.entries(material, folder, names)
 
     async def _write_some(self, window: deque[_Slot]) -> None:
         """Write the first message of the window, and what is ready behind it."""

@@ -138,6 +138,17 @@ class ExportProgress:
     failed: int
 
 
+@dataclass(frozen=True, slots=True)
+class DrillProgress:
+    """Messages of a mailbox that a drill has brought back so far, of those chosen."""
+
+    mailbox_id: str
+    done: int
+    expected: int
+    bytes: int
+    failed: int
+
+
 Event = (
     RunStarted
     | MailboxStarted
@@ -149,5 +160,6 @@ Event = (
     | PruneProgress
     | ExportProgress
     | RestoreProgress
+    | DrillProgress
     | SearchProgress
 )

@@ -318,7 +318,8 @@ async def _job_named(tenant: Tenant, mailbox: str, name: str) -> RestoreJob:
     wanted = name.strip().lower()
     if wanted == "latest" and jobs:
         alive = [job for job in jobs if job.state != "undone"]
-        return max(alive or jobs, key=lambda job: job.changed_at)
+        made = [job for job in alive if job.created or job.state == "open"]
+        return max(made or alive or jobs, key=lambda job: job.changed_at)
     if len(wanted) < SHORTEST_JOB:
         raise UsageError(f"a restore is named by at least {SHORTEST_JOB} characters of its id")
     found = [job for job in jobs if job.job_id.startswith(wanted)]

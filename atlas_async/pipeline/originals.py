@@ -91,18 +91,16 @@ class Originals:
             record["original_refused"] = code
             self._tally.refuse_original(object_id, code)
         except (GraphError, ConsentError) as error:
-            left = isinstance(error, GraphNotFound) and await has_left(self._source, object_id)
-            if not (left and page.batch.loose):
-                page.failed.append(
-                    not_stored(
-                        error,
-                        kind="original",
-                        object_id=object_id,
-                        folder_id=record["folder_id"],
-                        name=record["subject"],
-                    )
+            page.failed.append(
+                not_stored(
+                    error,
+                    kind="original",
+                    object_id=object_id,
+                    folder_id=record["folder_id"],
+                    name=record["subject"],
                 )
-            return left
+            )
+            return isinstance(error, GraphNotFound) and await has_left(self._source, object_id)
         else:
             record["original"] = OriginalRecord(checksum=taken.checksum, size_bytes=taken.size)
             self._tally.originals_stored += 1

@@ -82,3 +82,15 @@ def test_a_table_is_measured_and_written(
         "naive": 200,
     }
     assert all(run["cpu"] > 0 and run["peak_mib"] > 0 for run in taken.values())
+
+
+def test_an_original_is_one_request_a_message(tmp_path: Path) -> None:
+    """The table of originals shows it for small and for realistic mail, and that bytes double."""
+    main(["mime", "--quick", "--repeat", "1", "--stores", "memory", "--results", str(tmp_path)])
+    data = json.loads((tmp_path / "mime.json").read_text())["data"]
+    assert set(data) == {"12 KB each", "realistic"}
+    for stores in data.values():
+        (taken,) = stores["memory"]
+        without, given = taken["without"], taken["with"]
+        assert given["graph_requests"] - without["graph_requests"] == without["messages"]
+        assert given["bytes"] > 2 * without["bytes"]

@@ -6,6 +6,7 @@ import errno
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,20 @@ def test_backup_options_reach_the_engine(atlas: Atlas, engine: FakeEngine) -> No
         "full": True,
         "allow_replica": True,
     }
+
+
+@pytest.mark.parametrize(("option", "chosen"), [("--mime", True), ("--no-mime", False)])
+def test_backup_with_originals_or_without(
+    atlas: Atlas, engine: FakeEngine, option: str, chosen: bool
+) -> None:
+    """The option decides over the setting; the report says how many there were."""
+    done = replace(DONE, originals_stored=5, originals_refused=2) if chosen else DONE
+    engine.report = RunReport(TENANT, (done,), 1.0)
+    ended = atlas("backup", option)
+    assert ended.code == 0
+    assert engine.calls[0][1]["settings"].mime is chosen
+    assert ("5 originals, 2 that Microsoft Graph does not give" in ended.out) is chosen
+    assert ("original" in ended.out) is chosen
 
 
 def test_backup_with_something_missing(atlas: Atlas, engine: FakeEngine) -> None:

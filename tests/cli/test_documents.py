@@ -17,7 +17,7 @@ from atlas_async.cli.documents import (
     verify_document,
 )
 from atlas_async.errors import ConfigError
-from atlas_async.model.report import MailboxResult, NotStored, Outcome, RunReport
+from atlas_async.model.report import MailboxResult, NotStored, Outcome, RefusedOriginal, RunReport
 from atlas_async.operations.listing import MailboxSummary
 from atlas_async.operations.verification import Finding, VerifyReport
 from tests.fakes.engine import (
@@ -135,6 +135,35 @@ def test_message() -> None:
 def test_message_without_attachments() -> None:
     """A message without attachments has an empty list, not an absent field."""
     assert message_document(message_row(), "m")["attachments"] == []
+
+
+def test_message_with_an_original_or_a_refusal() -> None:
+    """Where its MIME is, or why it is not there; both are null where none was asked for."""
+    stored = message_row(original={"checksum": "d" * 64, "size_bytes": 7})
+    assert message_document(stored, "m")["original"] == {
+        "storage_key": f"catalog/m/originals/{'d' * 64}",
+        "checksum": "d" * 64,
+        "size_bytes": 7,
+    }
+    refused = message_document(message_row(original_refused="ErrorCorruptData"), "m")
+    assert (refused["original"], refused["original_refused"]) == (None, "ErrorCorruptData")
+    plain = message_document(message_row(), "m")
+    assert (plain["original"], plain["original_refused"]) == (None, None)
+
+
+def test_results_tell_of_originals() -> None:
+    """How many were stored and refused, the first of the latter by id, and the sums of a run."""
+    told = replace(
+        result(),
+        originals_stored=9,
+        originals_refused=2,
+        refused_originals=(RefusedOriginal("MSG1", "ErrorCorruptData"),),
+    )
+    document = result_document(told)
+    assert (document["originals_stored"], document["originals_refused"]) == (9, 2)
+    assert document["refused_originals"] == [{"object_id": "MSG1", "code": "ErrorCorruptData"}]
+    totals = summary_document(RunReport("t1", (told, told), 1.0))["totals"]
+    assert (totals["originals_stored"], totals["originals_refused"]) == (18, 4)
 
 
 def test_not_stored() -> None:

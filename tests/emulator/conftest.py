@@ -7,7 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from atlas_async.emulator import Corpus, CorpusOptions, Emulator
+from tests.emulator.judge import judge, no_foreign_bundles
 from tests.fakes.graph_probe import GraphProbe
+
+__all__ = ["judge", "no_foreign_bundles"]
 
 ADDRESS = "user0000@contoso.com"
 

@@ -2,122 +2,18 @@
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import anyio.to_thread
-import httpx
-import msal
 import pytest
-import pytest_asyncio
-from azure.core.credentials import AccessToken
 
-from atlas_async.emulator import Corpus, CorpusOptions, Emulator, FaultRule
+from atlas_async.emulator import FaultRule
+from tests.emulator.judge import ADDRESS, Judge, options
 
-ADDRESS = "user0000@contoso.com"
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     # The SDK's generated code uses deprecated parts of its own runtime.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-
-
-class MsalCredential:
-    """Gives the SDK tokens that msal got from the emulator."""
-
-    def __init__(self, emulator: Emulator) -> None:
-        self._app = msal.ConfidentialClientApplication(
-            emulator.tenant.client_id,
-            authority=f"{emulator.authority_url}/{emulator.tenant.id}",
-            client_credential=emulator.tenant.client_secret,
-            instance_discovery=False,
-            verify=str(emulator.ca_file),
-        )
-        self._scope = f"{emulator.graph_url}/.default"
-
-    async def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
-        """Return a token for the emulator, whatever cloud the SDK asks for."""
-        answer = await anyio.to_thread.run_sync(self._app.acquire_token_for_client, [self._scope])
-        return AccessToken(answer["access_token"], answer["expires_in"] + 1_700_000_000)
-
-    async def close(self) -> None:
-        """Close msal's connections."""
-        await anyio.to_thread.run_sync(self._app.http_client.close)
-
-
-@dataclass(frozen=True, slots=True)
-class Judge:
-    """The SDK's client and the emulator that it talks to."""
-
-    client: Any
-    adapter: Any
-    http: httpx.AsyncClient
-    emulator: Emulator
-
-    @property
-    def user(self) -> Any:
-        """The request builder of the first mailbox."""
-        return self.client.users.by_user_id(ADDRESS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_foreign_bundles() -> Iterator[None]:
-    """The environment's CA bundle would win over the one that msal is given."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-            patch.delenv(name, raising=False)
-        yield
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def judge() -> AsyncIterator[Judge]:
-    """An emulator over TLS and the SDK signed in to it; imports take seconds, so once."""
-    from kiota_authentication_azure.azure_identity_authentication_provider import (
-        AzureIdentityAuthenticationProvider,
-    )
-    from msgraph.graph_request_adapter import GraphRequestAdapter
-    from msgraph.graph_service_client import GraphServiceClient
-    from msgraph_core import GraphClientFactory  # type: ignore[import-untyped]  # has no types
-
-    corpus = Corpus(
-        CorpusOptions(
-            mailboxes=2,
-            messages=80,
-            body_median=1_000,
-            attachment_share=0.6,
-            attachment_median=1_000,
-            attachment_top=20_000,
-            item_share=0.3,
-            reference_share=0.3,
-        )
-    )
-    async with Emulator(corpus, tls=True) as emulator:
-        trust = ssl.create_default_context(cafile=emulator.ca_file)
-        transport = httpx.AsyncHTTPTransport(verify=trust)
-        http = httpx.AsyncClient(transport=transport)
-        scopes = [f"{emulator.graph_url}/.default"]
-        credential: Any = await anyio.to_thread.run_sync(MsalCredential, emulator)
-        adapter = GraphRequestAdapter(
-            AzureIdentityAuthenticationProvider(credential, scopes=scopes, allowed_hosts=[]),
-            GraphClientFactory.create_with_default_middleware(client=http),
-        )
-        adapter.base_url = f"{emulator.graph_url}/v1.0"
-        yield Judge(GraphServiceClient(request_adapter=adapter), adapter, http, emulator)
-        await http.aclose()
-        # The SDK wraps the transport and does not close what it wrapped.
-        await transport.aclose()
-        await credential.close()
-
-
-def _options(query: Any, headers: dict[str, str] | None = None) -> Any:
-    from kiota_abstractions.base_request_configuration import RequestConfiguration
-
-    configuration = RequestConfiguration(query_parameters=query)
-    for name, value in (headers or {}).items():
-        configuration.headers.add(name, value)
-    return configuration
 
 
 async def test_sdk_lists_users_through_its_page_iterator(judge: Judge) -> None:
@@ -128,7 +24,7 @@ async def test_sdk_lists_users_through_its_page_iterator(judge: Judge) -> None:
     )
 
     query = UsersRequestBuilder.UsersRequestBuilderGetQueryParameters(top=2)
-    first = await judge.client.users.get(request_configuration=_options(query))
+    first = await judge.client.users.get(request_configuration=options(query))
     names: list[str] = []
 
     def keep(user: Any) -> bool:
@@ -150,7 +46,7 @@ async def test_sdk_walks_folders(judge: Judge) -> None:
     query = MailFoldersRequestBuilder.MailFoldersRequestBuilderGetQueryParameters(
         include_hidden_folders="true", top=100
     )
-    root = await judge.user.mail_folders.get(request_configuration=_options(query))
+    root = await judge.user.mail_folders.get(request_configuration=options(query))
     waiting, found = list(root.value), []
     while waiting:
         folder = waiting.pop()
@@ -172,11 +68,11 @@ async def test_sdk_follows_delta(judge: Judge) -> None:
     """Delta pages, delta links and removals are understood."""
     builder = judge.user.mail_folders.by_mail_folder_id("inbox").messages.delta
     headers = {"Prefer": 'IdType="ImmutableId", odata.maxpagesize=7'}
-    page = await builder.get(request_configuration=_options(None, headers))
+    page = await builder.get(request_configuration=options(None, headers))
     messages = list(page.value)
     while page.odata_next_link:
         page = await builder.with_url(page.odata_next_link).get(
-            request_configuration=_options(None, headers)
+            request_configuration=options(None, headers)
         )
         messages += page.value
     truth = judge.emulator.control.mailbox_truth(ADDRESS, content=False)
@@ -189,7 +85,7 @@ async def test_sdk_follows_delta(judge: Judge) -> None:
         ADDRESS, {"op": "delete", "message": messages[0].id, "hard": True}
     )
     after = await builder.with_url(page.odata_delta_link).get(
-        request_configuration=_options(None, headers)
+        request_configuration=options(None, headers)
     )
 
     assert [message.id for message in after.value] == [messages[0].id]

@@ -401,6 +401,73 @@ async def test_another_attachment_makes_another_original(*, mime: bool) -> None:
     assert after.get("original") != before["original"]
 
 
+async def test_a_touch_of_encrypted_mail_asks_for_its_attachments_only() -> None:
+    """Encrypted mail has an attachment always; that its list is looked at changes no refusal."""
+    mailbox = Attached()
+    world = World(mailbox)
+    secret = mailbox.add(world.inbox, hasAttachments=True)
+    mailbox.attachments[secret] = [attachment(1)]
+    mailbox.broken[secret] = REFUSED
+    await world.back_up(mime=True)
+    mailbox.asked.clear()
+    mailbox.update(secret)
+    result = await world.back_up(mime=True)
+    assert ("attachments", secret) in mailbox.asked
+    assert (mailbox.mimes(), result.originals_refused) == ([], 0)
+    assert "original_refused" in (await world.records())[secret]
+
+
+@pytest.mark.parametrize("mime", [True, False])
+async def test_an_attachment_that_is_got_later_makes_another_original(*, mime: bool) -> None:
+    """Nobody knows whether the rendering had it, so only one made afterwards is believed."""
+    mailbox = Attached()
+    world = World(mailbox)
+    message = mailbox.add(world.inbox, hasAttachments=True)
+    note = mailbox.hook
+
+    async def refused(kind: str, object_id: str) -> None:
+        await note(kind, object_id)
+        if kind == "attachments":
+            raise GraphTransient("later", status=503)
+
+    mailbox.hook = refused
+    assert (await world.back_up(mime=True)).exit_code == 3
+    before = (await world.records())[message]["original"]
+    mailbox.mimes()
+    mailbox.hook = note
+    mailbox.attachments[message] = [attachment(1)]
+    assert (await world.back_up(mime=mime)).exit_code == 0
+    after = (await world.records())[message]
+    assert len(after["attachments"]) == 1
+    assert mailbox.mimes() == ([message] if mime else [])
+    assert after.get("original") != before
+
+
+async def test_an_original_is_tried_once_a_run_together_with_attachments() -> None:
+    """What was tried with a message's attachments is not tried again for itself."""
+    mailbox = Attached()
+    world = World(mailbox)
+    message = mailbox.add(world.inbox, hasAttachments=True)
+    mailbox.broken[message] = GraphTransient("later", status=503)
+    note = mailbox.hook
+
+    async def refused(kind: str, object_id: str) -> None:
+        await note(kind, object_id)
+        if kind == "attachments":
+            raise GraphTransient("later", status=503)
+
+    mailbox.hook = refused
+    first = await world.back_up(mime=True)
+    assert sorted(entry.kind for entry in first.not_stored) == ["attachment", "original"]
+    mailbox.mimes()
+    again = await world.back_up(mime=True)
+    assert sorted(entry.kind for entry in again.not_stored) == ["attachment", "original"]
+    assert mailbox.mimes() == [message]
+    mailbox.hook, mailbox.broken = note, {}
+    assert (await world.back_up(mime=True)).exit_code == 0
+    assert mailbox.mimes() == [message]
+
+
 async def test_what_the_store_lost_is_stored_again_by_a_full_run() -> None:
     """With the option; without it nothing is asked for and the row stays as it is."""
     world, mailbox = world_of()

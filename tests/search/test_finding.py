@@ -169,8 +169,10 @@ ASKED = st.lists(
             "ann",
             "b o",
             "con",
+            "ann@contoso.com",
+            "plan example",
+            "1",
         ]
-        + ["ann@contoso.com", "plan example", "1"]
     ),
     max_size=2,
 ).map(tuple)

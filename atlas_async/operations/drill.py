@@ -1,0 +1,284 @@
+"""Prove that backups can be restored: bring a sample back and compare it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+from anyio import to_thread
+
+from atlas_async.catalog.content import open_attachment, open_original, read_message
+from atlas_async.clock import iso_millis
+from atlas_async.crypto.signing import Signer
+from atlas_async.errors import AtlasError, IntegrityError
+from atlas_async.model.drill import DrillFailure, DrillOptions, DrillReport, MailboxDrill
+from atlas_async.model.events import DrillProgress, Event
+from atlas_async.model.record import MessageRecord
+from atlas_async.model.restoring import Comparing, Conflict, RestoreOptions, RestoreReport, Step
+from atlas_async.model.source import JsonObject
+from atlas_async.operations.listing import unknown_mailbox
+from atlas_async.operations.restore import OpenTarget, Restore, RestoreWish, undo_restore
+from atlas_async.operations.selection import Selected, Selection, select
+from atlas_async.operations.tenant import Tenant
+from atlas_async.pipeline.stop import StopSignal
+from atlas_async.restore.fingerprint import fingerprint_of_letter
+from atlas_async.restore.letter import letter_of
+
+FORMAT: Final = 1
+SEED_BITS: Final = 48
+
+
+class Drill:
+    """One drill over some mailboxes.
+
+    Args:
+        tenant: Where the backups are.
+        open_target: Opens the tenant whose mailbox is used, where one is.
+        emit: Takes events.
+        stop: Ends it early, in order.
+        version: Of the program, for the report.
+    """
+
+    def __init__(
+        self,
+        tenant: Tenant,
+        open_target: OpenTarget,
+        emit: Callable[[Event], None],
+        stop: StopSignal,
+        *,
+        version: str,
+    ) -> None:
+        self._tenant = tenant
+        self._open_target = open_target
+        self._emit = emit
+        self._stop = stop
+        self._version = version
+
+    async def run(self, mailboxes: Sequence[str] | None, options: DrillOptions) -> DrillReport:
+        """Drill the newest snapshots of the named mailboxes, or of all.
+
+        Raises:
+            SnapshotNotFound: The bucket has no such mailbox.
+            StoreError, KeyMaterialError: The bucket cannot be opened.
+        """
+        await self._tenant.open_for_reading()
+        known = await self._tenant.mailbox_ids()
+        wanted = known if mailboxes is None else [name.strip().lower() for name in mailboxes]
+        for mailbox_id in wanted:
+            if mailbox_id not in known:
+                raise await unknown_mailbox(self._tenant, mailbox_id)
+        seed = secrets.randbits(SEED_BITS) if options.seed is None else options.seed
+        report = DrillReport(iso_millis(self._tenant.clock.now()), seed, options)
+        for mailbox_id in dict.fromkeys(wanted):
+            if self._stop.requested:
+                report.interrupted = True
+                break
+            box = MailboxDrill(mailbox_id)
+            report.mailboxes.append(box)
+            started = self._tenant.clock.monotonic()
+            try:
+                await self._mailbox(box, options, seed)
+            except AtlasError as error:
+                box.error, box.hint, box.error_code = str(error), error.hint, error.exit_code
+            box.seconds = self._tenant.clock.monotonic() - started
+        report.interrupted = report.interrupted or self._stop.requested
+        report.signed = Signer(self._tenant.sealer).sign(
+            drill_document(report, self._tenant.settings.tenant_id, self._version)
+        )
+        return report
+
+    async def _mailbox(self, box: MailboxDrill, options: DrillOptions, seed: int) -> None:
+        selected = await select(self._tenant, Selection(mailbox=box.mailbox_id))
+        box.snapshot_id = selected.snapshot.snapshot_id
+        box.snapshot_made_at = selected.snapshot.created_at
+        sample = await self._sample(selected, box, options.sample, seed)
+        box.sampled = len(sample)
+        for record in sample:
+            if self._stop.requested:
+                return
+            await self._into_memory(selected, record, box)
+            self._tell(box)
+        if options.scratch and sample:
+            await self._into_mailbox(sample, box, options.scratch)
+        self._tell(box)
+
+    async def _sample(
+        self, selected: Selected, box: MailboxDrill, wanted: int, seed: int
+    ) -> list[MessageRecord]:
+        """Return messages chosen evenly, whatever their number (algorithm R)."""
+        dice = Random(f"{seed} {box.mailbox_id}")  # noqa: S311 -- a choice, not a secret
+        chosen: list[MessageRecord] = []
+        async for record in selected.messages():
+            box.messages += 1
+            if not wanted or len(chosen) < wanted:
+                chosen.append(record)
+                continue
+            place = dice.randrange(box.messages)
+            if place < wanted:
+                chosen[place] = record
+        return chosen
+
+    async def _into_memory(
+        self, selected: Selected, record: MessageRecord, box: MailboxDrill
+    ) -> None:
+        """Read, open and check all of a message, and make of it what a restore would send."""
+        vault = selected.vault
+        try:
+            stored = await read_message(vault, record)
+            letter = letter_of(stored.resource, mark="")
+            await to_thread.run_sync(fingerprint_of_letter, letter.body)
+            box.bytes += len(stored.plaintext)
+            for attachment in record.get("attachments", ()):
+                if not attachment["checksum"]:
+                    box.fail(
+                        DrillFailure(
+                            record["object_id"],
+                            f"attachment {attachment['name']!r}",
+                            "the backup lacks its content",
+                            damaged=False,
+                        )
+                    )
+                    continue
+                async with open_attachment(vault, attachment) as content:
+                    async for piece in content:
+                        box.bytes += len(piece)
+                box.attachments += 1
+            if "original" in record:
+                async with open_original(vault, record) as content:
+                    async for piece in content:
+                        box.bytes += len(piece)
+        except IntegrityError as error:
+            box.fail(DrillFailure(record["object_id"], "content", str(error), damaged=True))
+        else:
+            box.restored += 1
+
+    async def _into_mailbox(
+        self,
+        sample: Sequence[MessageRecord],
+        box: MailboxDrill,
+        scratch: str,
+    ) -> None:
+        """Restore the sample, read it back, remove it."""
+        restore = Restore(
+            self._tenant,
+            self._tenant.settings.graph.tenant_id if self._tenant.settings.graph else "",
+            self._emit,
+            self._stop,
+            mailboxes=1,
+        )
+        moment = iso_millis(self._tenant.clock.now())
+        options = RestoreOptions(
+            root=f"Restore drill {moment[:10]} {moment[11:19].replace(':', '')}",
+            conflict=Conflict.COPY,
+            comparing=Comparing.CONTENTS,
+            empty_folders=False,
+        )
+        selection = Selection(
+            mailbox=box.mailbox_id,
+            snapshot=box.snapshot_id,
+            messages=tuple(record["object_id"] for record in sample),
+        )
+        reports = await restore.run(self._open_target, [RestoreWish(selection, scratch)], options)
+        report = reports[0]
+        try:
+            self._take(report, box)
+        finally:
+            if report.job_id:
+                await self._clean(report, box)
+
+    def _take(self, report: RestoreReport, box: MailboxDrill) -> None:
+        if report.error:
+            box.error, box.hint, box.error_code = report.error, report.hint, report.error_code
+        for failure in report.failures:
+            box.fail(
+                DrillFailure(
+                    failure.object_id,
+                    f"{failure.kind} {failure.name!r}",
+                    failure.reason,
+                    failure.integrity,
+                )
+            )
+        if report.comparison is not None:
+            box.read_back = report.comparison.compared
+            box.different = (
+                report.comparison.different
+                + report.comparison.missing
+                + report.comparison.duplicates
+            )
+        created = report.total(Step.CREATE)
+        if created and report.seconds:
+            box.estimated_seconds = report.seconds / created * box.messages
+
+    async def _clean(self, report: RestoreReport, box: MailboxDrill) -> None:
+        undone = await undo_restore(
+            self._tenant,
+            self._open_target,
+            box.mailbox_id,
+            report.job_id,
+            emit=self._emit,
+            stop=StopSignal(),
+            dry_run=False,
+        )
+        if undone.exit_code:
+            reason = undone.error or f"{undone.failed} messages"
+            box.fail(
+                DrillFailure(
+                    "",
+                    f"what the drill made in {report.target_id}",
+                    f"is left: {reason}",
+                    damaged=False,
+                )
+            )
+
+    def _tell(self, box: MailboxDrill) -> None:
+        self._emit(DrillProgress(box.mailbox_id, box.restored, box.sampled, box.bytes, box.failed))
+
+
+def drill_document(report: DrillReport, tenant_id: str, version: str) -> JsonObject:
+    """Return what a drill's report says, unsigned."""
+    return {
+        "kind": "atlas_async restore drill",
+        "format": FORMAT,
+        "tenant_id": tenant_id,
+        "made_at": report.made_at,
+        "program": f"atlas_async {version}",
+        "into": report.options.scratch or "memory",
+        "sample": report.options.sample,
+        "seed": report.seed,
+        "interrupted": report.interrupted,
+        "exit_code": report.exit_code,
+        "passed": report.exit_code == 0,
+        "mailboxes": [_mailbox_document(box) for box in report.mailboxes],
+    }
+
+
+def _mailbox_document(box: MailboxDrill) -> JsonObject:
+    return {
+        "mailbox_id": box.mailbox_id,
+        "snapshot_id": box.snapshot_id,
+        "snapshot_made_at": box.snapshot_made_at,
+        "messages": box.messages,
+        "sampled": box.sampled,
+        "restored": box.restored,
+        "attachments": box.attachments,
+        "bytes": box.bytes,
+        "read_back": box.read_back,
+        "different": box.different,
+        "seconds": round(box.seconds, 3),
+        "estimated_seconds": round(box.estimated_seconds, 1),
+        "failed": box.failed,
+        "damaged": box.damaged,
+        "failures": [
+            {
+                "object_id": item.object_id,
+                "what": item.what,
+                "reason": item.reason,
+                "damaged": item.damaged,
+            }
+            for item in box.failures
+        ],
+        "error": box.error,
+        "exit_code": box.exit_code,
+    }
