@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
 import anyio
+import anyio.to_thread
 
 from atlas_async.catalog.reader import SnapshotSummary, SnapshotView
 from atlas_async.clock import Clock, SystemClock
@@ -405,8 +406,7 @@ class Atlas:
             SnapshotNotFound: The bucket has no such mailbox.
             StoreError, KeyMaterialError: The bucket cannot be opened.
         """
-        from atlas_async import __version__  # noqa: PLC0415 -- start-up time
-        from atlas_async.model.drill import DrillOptions  # noqa: PLC0415
+        from atlas_async.model.drill import DrillOptions  # noqa: PLC0415 -- start-up time
         from atlas_async.operations.drill import Drill  # noqa: PLC0415
         from atlas_async.pipeline.stop import StopSignal  # noqa: PLC0415
 
@@ -415,7 +415,7 @@ class Atlas:
             self._target(target),
             self._emit,
             stop or StopSignal(),
-            version=str(__version__),
+            version=await anyio.to_thread.run_sync(_version),
         )
         return await drill.run(mailboxes, options or DrillOptions())
 
@@ -718,6 +718,13 @@ class Atlas:
                 hint="use processes=1, or let the settings name the store and the source",
             )
         return spread_over(processes)
+
+
+def _version() -> str:
+    """Return the program's version. Blocks: it is looked for among what is installed."""
+    import atlas_async  # noqa: PLC0415 -- the package is what imports this module
+
+    return str(atlas_async.__version__)
 
 
 __all__ = ["Atlas"]

@@ -12,7 +12,10 @@ _KEPT: Final = 20_000
 
 @dataclass(slots=True)
 class Served:
-    """One request. Times are seconds of the emulator's monotonic clock; ``sent`` is body bytes."""
+    """One request. Times are seconds of the emulator's monotonic clock.
+
+    ``sent`` is body bytes of the answer, ``received`` those of the request as far as it told them.
+    """
 
     method: str
     path: str
@@ -22,6 +25,7 @@ class Served:
     finished: float = 0.0
     sent: int = 0
     request_id: str = ""
+    received: int = 0
 
 
 class Journal:
@@ -34,6 +38,7 @@ class Journal:
         self.peaks: dict[str, int] = {}
         self.requests = 0
         self.bytes_sent = 0
+        self.bytes_received = 0
 
     def __iter__(self) -> Iterator[Served]:
         """Iterate over the requests that are still remembered, oldest first."""
@@ -45,6 +50,7 @@ class Journal:
     def begin(self, record: Served) -> None:
         """Count a request that has arrived."""
         self.requests += 1
+        self.bytes_received += record.received
         self._served.append(record)
         self._flying[record.mailbox] += 1
         flying = self._flying[record.mailbox]
@@ -71,12 +77,14 @@ class Journal:
         self.peaks.clear()
         self.requests = 0
         self.bytes_sent = 0
+        self.bytes_received = 0
 
     def as_json(self) -> dict[str, Any]:
         """Return everything as JSON values."""
         return {
             "requests": self.requests,
             "bytes_sent": self.bytes_sent,
+            "bytes_received": self.bytes_received,
             "statuses": {str(status): count for status, count in self.statuses.items()},
             "max_in_flight": dict(self.peaks),
             "served": [asdict(record) for record in self._served],

@@ -56,7 +56,7 @@ class Mailbox:
         self.folders: dict[int, FolderState] = {}
         self.folder_log: list[Change] = []
         self.entries: dict[int, Entry] = {}
-        self._by_message_id: dict[str, list[int]] = {}
+        self._by_message_id: dict[str, dict[int, None]] = {}
         self._by_property: dict[tuple[str, str], dict[int, None]] = {}
         self._created = 0
         self._next_folder = 1_000_000
@@ -221,17 +221,17 @@ class Mailbox:
         return merge(*shelves, key=lambda key: sign * self.received(key).timestamp())
 
     def find_message_id(self, internet_message_id: str) -> list[int]:
-        """Return the keys that carry this Message-ID in any case, without a scan."""
+        """Return the keys that carry this Message-ID in any case, or once did, without a scan."""
         lowered = internet_message_id.lower()
         key = self.letters.key_of(internet_message_id)
         if key is None:
             key = self.letters.key_of(lowered)
         found = [key] if key is not None else []
-        found += self._by_message_id.get(lowered, ())
-        return [k for k in found if self._alive(k) and self._message_id(k).lower() == lowered]
+        found += self._by_message_id.get(lowered, {})
+        return [k for k in dict.fromkeys(found) if self._alive(k)]
 
     def find_property(self, name: str, value: str) -> list[int]:
-        """Return the keys that carry this extended property with this value in any case."""
+        """Return the keys that have this extended property with this value in any case, or had."""
         return [k for k in self._by_property.get((name, value.lower()), ()) if self._alive(k)]
 
     def create(
@@ -333,25 +333,13 @@ class Mailbox:
         """Return the generation that a valid delta token of the folder carries."""
         return 1 + self._generations.get(None, 0) + self._generations.get(folder, 0)
 
-    def _message_id(self, key: int) -> str:
-        entry = self.entries.get(key)
-        for values in (entry.patch, entry.base or {}) if entry is not None else ():
-            if "internetMessageId" in values:
-                return str(values["internetMessageId"])
-        return self.letters.internet_message_id(key) if is_generated(key) else ""
-
     def _note_message_id(self, key: int, values: dict[str, Any]) -> None:
         name = values.get("internetMessageId")
         if name is not None:
-            held = self._by_message_id.setdefault(str(name).lower(), [])
-            if key not in held:
-                held.append(key)
+            self._by_message_id.setdefault(str(name).lower(), {})[key] = None
 
     def _note_extended(self, entry: Entry, values: Extended) -> None:
         for name, value in values.items():
-            before = entry.extended.get(name)
-            if isinstance(before, str):
-                self._by_property[name, before.lower()].pop(entry.key, None)
             if isinstance(value, str):
                 self._by_property.setdefault((name, value.lower()), {})[entry.key] = None
             entry.extended[name] = value

@@ -58,9 +58,6 @@ class View:
     typed: bool = False
 
 
-_NOTHING: Final = Expansion()
-
-
 def message_json(mailbox: Mailbox, key: int, view: View) -> dict[str, Any]:
     """Return a message resource. Raises ``NotHere`` when the message is gone."""
     folder, _ = mailbox.place(key)
@@ -91,9 +88,10 @@ def message_json(mailbox: Mailbox, key: int, view: View) -> dict[str, Any]:
     shown["id"] = message_id
     for name in MESSAGE_PROPERTIES if select is None else select:
         shown[name] = _on_request(name, values) if name not in values else values[name]
-    if shown.get(_HEADERS, True) is None or shown.get(_HEADERS, True) == []:
+    if not shown.get(_HEADERS, True):
         del shown[_HEADERS]
-    if view.expansion != _NOTHING:
+    expansion = view.expansion
+    if expansion.attachments or expansion.extended or expansion.multiple:
         _expand(mailbox, key, view, shown, values)
     return shown
 

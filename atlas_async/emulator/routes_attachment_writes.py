@@ -155,7 +155,7 @@ def _message_url(world: World, session: UploadSession) -> str:
 
 
 def _session_url(world: World, session: UploadSession) -> str:
-    return f"{_message_url(world, session)}/AttachmentSessions('{session.token[:16]}')"
+    return f"{_message_url(world, session)}/AttachmentSessions('{session.name}')"
 
 
 def _settled(world: World, mailbox: Mailbox, ids: tuple[str, ...]) -> int:

@@ -11,7 +11,7 @@ from atlas_async.emulator.mailbox import Mailbox
 from atlas_async.emulator.parts import Part
 from atlas_async.emulator.posted_mime import decoded_mime, mime_message
 from atlas_async.emulator.posted_state import DRAFT_ONLY, check_names, writable
-from atlas_async.emulator.properties import posted_properties
+from atlas_async.emulator.properties import FIXED, posted_properties
 from atlas_async.emulator.records import FolderState, NotHere
 from atlas_async.emulator.render import View, message_json
 from atlas_async.emulator.routes_messages import located, reply_with_message
@@ -60,8 +60,9 @@ async def update_message(world: World, call: Call, ids: tuple[str, ...]) -> Repl
             )
     if patch:
         mailbox.update(key, patch)
-    if extended:
-        mailbox.set_extended(key, extended)
+    settable = {name: value for name, value in extended.items() if name not in FIXED}
+    if settable:
+        mailbox.set_extended(key, settable)
     return reply_with_message(world, call, mailbox, key, status=200)
 
 

@@ -72,6 +72,7 @@ class GraphService:
             mailbox,
             desk.clock.monotonic(),
             request_id=call.request_id,
+            received=_told_length(call),
         )
         desk.journal.begin(record)
         self._identify(call)
@@ -121,7 +122,6 @@ class GraphService:
         await self._breakage.catch_up()
         session = desk.world.uploads.find(call.query.get("authtoken", ""))
         mailbox = desk.world.corpus.people[session.mailbox].upn if session is not None else ""
-        # The token in the URL is a secret: the journal keeps the path alone.
         path = unquote(call.path)
         record = Served(
             call.method,
@@ -129,6 +129,7 @@ class GraphService:
             mailbox,
             desk.clock.monotonic(),
             request_id=call.request_id,
+            received=_told_length(call),
         )
         desk.journal.begin(record)
         try:
@@ -173,8 +174,9 @@ class GraphService:
         """Count the body of a write, however its length is told."""
         if call.method not in _WRITES or not self._desk.world.behaviour.throttle:
             return None
-        told = call.headers.get("Content-Length", "")
-        size = int(told) if told.isdecimal() else len(await call.keep_body())
+        size = _told_length(call) if "Content-Length" in call.headers else None
+        if size is None:
+            size = len(await call.keep_body())
         return self._desk.throttle.upload(app, mailbox, size)
 
     def _identify(self, call: Call) -> None:
@@ -257,3 +259,8 @@ class GraphService:
             return ""
         person = self._desk.world.person(ids[0])
         return person.upn if person is not None else ids[0]
+
+
+def _told_length(call: Call) -> int:
+    told = call.headers.get("Content-Length", "")
+    return int(told) if told.isdecimal() else 0

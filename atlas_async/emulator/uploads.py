@@ -14,9 +14,11 @@ from atlas_async.clock import Clock
 class UploadSession:
     """One attachment on its way in.
 
-    ``item`` is the AttachmentItem of the request, ``message`` the id that the message then had.
+    ``name`` stands in the path of its URL, ``token`` is the secret in its query. ``item`` is the
+    AttachmentItem of the request, ``message`` the id that the message then had.
     """
 
+    name: str
     token: str
     mailbox: int
     message: str
@@ -48,6 +50,7 @@ class UploadDesk:
     ) -> UploadSession:
         """Open a session that ends by itself after ``lifetime`` seconds, however much arrives."""
         session = UploadSession(
+            name=secrets.token_hex(8),
             token=secrets.token_urlsafe(48),
             mailbox=mailbox,
             message=message,

@@ -53,7 +53,11 @@ class ZipContainer:
         mark = mark or {"data": 0, "directory": 0, "entries": 0}
         with writing(path):
             self._data = _opened(path, integer(mark, "data"))
-            self._directory = _opened(directory, integer(mark, "directory"))
+            try:
+                self._directory = _opened(directory, integer(mark, "directory"))
+            except BaseException:
+                self._data.close()
+                raise
         self._entries = integer(mark, "entries")
         self._folders: set[str] = set()
         self._open: ZipEntry | None = None

@@ -94,6 +94,7 @@ class GraphWriter:
         self._attachments = AttachmentReader(client, lane, principal.user_id)
         self._able = _Abilities()
         self.bytes_sent = 0
+        self.repeated: set[str] = set()
 
     @property
     def mailbox_id(self) -> str:
@@ -186,14 +187,14 @@ class GraphWriter:
         pages = self._listing(folder_id, f"id,{_KEY}", PRESENT_PAGE, wanted)
         return [_present(item) async for page in pages for item in page]
 
-    async def exists(self, object_id: str) -> bool:
-        """Tell whether a message is in the mailbox, in whatever folder."""
-        url = self._url("messages", object_id, query={"$select": "id"})
+    async def folder_of(self, object_id: str) -> str | None:
+        """Return the id of the folder a message is in, deleted or not; None when it is gone."""
+        url = self._url("messages", object_id, query={"$select": "id,parentFolderId"})
         try:
-            await self._client.fetch(self._lane, Call(url, self._where(object_id)))
+            answer = await self._client.fetch(self._lane, Call(url, self._where(object_id)))
         except GraphNotFound:
-            return False
-        return True
+            return None
+        return str(answer.document.get("parentFolderId") or "")
 
     async def create_message(
         self, folder_id: str, letter: JsonObject, *, mark: str, alone: bool
@@ -213,6 +214,7 @@ class GraphWriter:
             for found in await self.find(folder_id, key, mark):
                 if found.mark == mark or (alone and not found.mark):
                     return {"id": found.object_id}
+            self.repeated.add(mark)
             return None
 
         answer = await self._send(
@@ -391,12 +393,15 @@ class GraphWriter:
         return self._attachments.open(object_id, attachment_id)
 
     async def _patiently(self, attempt: Callable[[], Awaitable[JsonObject]]) -> JsonObject:
-        """Do what concerns a message that was just created, and may not be found at once."""
+        """Do what concerns a message that was just created.
+
+        It may not be found at once, or still be in the hands of a server that sorts it in.
+        """
         pause = ATTACH_PAUSE
         for _ in range(ATTACH_TRIES - 1):
             try:
                 return await attempt()
-            except GraphNotFound:
+            except (GraphNotFound, GraphConflict):
                 await self._clock.sleep(pause)
                 pause *= 2
         return await attempt()

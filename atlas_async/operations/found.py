@@ -118,26 +118,28 @@ Take = Callable[[Match], Awaitable[None]]
 
 
 class Newest:
-    """The newest matches so far, at most so many."""
+    """The newest matches so far, at most so many. Of one moment, names decide: always the same."""
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._heap: list[tuple[str, int, Match]] = []
-        self._taken = 0
+        self._heap: list[tuple[tuple[str, str, str], Match]] = []
 
-    def excludes(self, received: str) -> bool:
-        """Tell whether a message of that time would not be among them, whatever it says."""
-        full = len(self._heap) >= self._most
-        return bool(received) and full and received <= self._heap[0][0]
+    def excludes(self, mailbox_id: str, record: MessageRecord) -> bool:
+        """Tell whether a message would not be among them, whatever it says."""
+        if len(self._heap) < self._most or not record["received"]:
+            return False
+        return _age(mailbox_id, record) <= self._heap[0][0]
 
     async def take(self, match: Match) -> None:
         """Take a match, and drop the oldest where there are too many."""
-        self._taken += 1
-        # The number keeps matches of one moment from being compared themselves.
-        heapq.heappush(self._heap, (match.record["received"], -self._taken, match))
+        heapq.heappush(self._heap, (_age(match.mailbox_id, match.record), match))
         if len(self._heap) > self._most:
             heapq.heappop(self._heap)
 
     def in_order(self) -> list[Match]:
         """Return them, newest first."""
-        return [match for _, _, match in sorted(self._heap, key=lambda item: item[:2])][::-1]
+        return [match for _, match in sorted(self._heap, key=lambda item: item[0], reverse=True)]
+
+
+def _age(mailbox_id: str, record: MessageRecord) -> tuple[str, str, str]:
+    return record["received"], mailbox_id, record["object_id"]

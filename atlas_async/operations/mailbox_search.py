@@ -138,7 +138,7 @@ class MailboxSearch:
 
     def _is_too_old(self, record: MessageRecord) -> bool:
         newest = self._work.newest
-        return newest is not None and newest.excludes(record["received"])
+        return newest is not None and newest.excludes(self._selected.mailbox_id, record)
 
     def _is_told_by_message(self, record: MessageRecord) -> bool:
         """Tell whether the row lacks what a match shows, as Atlas's do."""

@@ -142,15 +142,16 @@ class Restore:
         report.target_id = principal.address
         report.snapshots = tuple(item.snapshot_id for item in selected.snapshots)
         report.notes = selected.notes
-        report.not_stored = len(await selected.not_stored())
+        named = wish.selection.messages
+        # What was not stored has no content to be named by: it is not among what is named.
+        report.not_stored = 0 if named else len(await selected.not_stored())
         report.options = options = rooted(options, selected)
         report.root = options.root
-        named = wish.selection.messages
         around = Around(self._tenant.clock, self._emit, self._stop, len(named) if named else None)
         job = self._job(principal, wish, selected, options)
         report.job_id = job.job_id
 
-        def run_of(journal: Journal | None) -> MailboxRestore:
+        def run_of(journal: Journal) -> MailboxRestore:
             return MailboxRestore(
                 selected,
                 mailbox,
@@ -162,7 +163,9 @@ class Restore:
             )
 
         if options.dry_run:
-            await run_of(None).run()
+            told = Journal(selected.vault, job, self._tenant.clock)
+            await told.load()
+            await run_of(told).run()
             return
         async with _restoring(self._tenant, selected.mailbox_id, self._emit, self._stop) as vault:
             journal = Journal(vault, job, self._tenant.clock)
@@ -302,6 +305,8 @@ async def undo_restore(
         open_target() as target,
     ):
         writer = target.writer(await target.principal(job.target_user))
+        if not dry_run:
+            await vault.before_commit()  # takes the lease: what was done until now is read then
         journal = Journal(vault, job, tenant.clock)
         await journal.load()
         undo = Undo(vault, writer, journal, emit=emit, stop=stop, report=report)

@@ -14,6 +14,7 @@ from anyio import to_thread
 from atlas_async.errors import AtlasError, GraphNotFound
 from atlas_async.model.restoring import MOST_LISTED, Comparing, Comparison, Difference
 from atlas_async.model.source import JsonObject
+from atlas_async.pipeline.stop import StopSignal
 from atlas_async.restore.enclosures import digest_of, line_of_file, line_of_other
 from atlas_async.restore.fingerprint import differing, fingerprint
 from atlas_async.restore.journal import Progress
@@ -34,25 +35,37 @@ class Comparer:
         progress: What was made.
         comparing: What to look at.
         own: What the marks of this restore begin with.
+        stop: Ends the reading early, in order.
     """
 
     def __init__(
-        self, target: TargetMailbox, progress: Progress, comparing: Comparing, own: str
+        self,
+        target: TargetMailbox,
+        progress: Progress,
+        comparing: Comparing,
+        own: str,
+        stop: StopSignal,
     ) -> None:
+        self._stop = stop
         self._target = target
         self._progress = progress
         self._comparing = comparing
         self._own = own
         self.result = Comparison()
+        self.twins: list[str] = []
 
     async def compare(self, paths: Mapping[str, tuple[str, ...]]) -> Comparison:
         """Compare every folder that got messages; ``paths`` name them, for the report.
+
+        ``twins`` holds what a request made that was repeated and then carried out twice.
 
         Raises:
             GraphError, AuthError: The target cannot be read.
         """
         for folder_id, expected in sorted(self._progress.counts.items()):
             found = await self._folder(folder_id, paths.get(folder_id, ()))
+            if self._stop.requested:
+                return self.result
             self.result.missing += max(0, expected - found)
         return self.result
 
@@ -63,27 +76,33 @@ class Comparer:
             if self._comparing is Comparing.COUNTS:
                 async for present in self._target.present(folder_id):
                     for there in present:
-                        if self._progress.fingerprint_of(there.object_id) is not None:
-                            found += 1
-                        self._note_twin(there.mark, marks)
+                        found += self._is_made(there.object_id)
+                        self._note_twin(there.object_id, there.mark, marks)
+                    if self._stop.requested:
+                        break
                 self.result.compared += found
                 return found
             async for page in self._target.read_back(folder_id):
-                ours = [
-                    item
-                    for item in page
-                    if self._progress.fingerprint_of(str(item["id"])) is not None
-                ]
+                ours = [item for item in page if self._is_made(str(item["id"]))]
                 found += len(ours)
                 for item in page:
-                    self._note_twin(str(item.get("mark") or ""), marks)
+                    self._note_twin(str(item["id"]), str(item.get("mark") or ""), marks)
                 await self._messages(ours, path)
+                if self._stop.requested:
+                    break
         except GraphNotFound:
             return found  # the folder is gone, and all that it held counts as missing
         return found
 
-    def _note_twin(self, mark: str, marks: set[str]) -> None:
+    def _is_made(self, target_id: str) -> bool:
+        return self._progress.fingerprint_of(target_id) is not None
+
+    def _note_twin(self, target_id: str, mark: str, marks: set[str]) -> None:
         if not mark.startswith(self._own):
+            return
+        made = self._is_made(target_id)
+        if not made and mark in self._target.repeated and self._progress.knows(mark):
+            self.twins.append(target_id)
             return
         if mark in marks:
             self.result.duplicates += 1

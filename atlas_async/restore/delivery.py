@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -42,6 +42,11 @@ class Body:
     content_type: str
     data: bytes
 
+    @property
+    def line(self) -> str:
+        """Its description as an attachment."""
+        return line_of_file(self.name, sha256_hex(self.data))
+
 
 @dataclass(frozen=True, slots=True)
 class Posted:
@@ -68,10 +73,12 @@ class Delivery:
     Args:
         vault: The mailbox that is restored from.
         target: The mailbox that is restored to.
+        begun: Told of a message that is there while attachments are still to be added.
     """
 
-    def __init__(self, vault: Vault, target: TargetMailbox) -> None:
+    def __init__(self, vault: Vault, target: TargetMailbox, begun: Callable[[Made], None]) -> None:
         self._target = target
+        self._begun = begun
         self._encloser = Encloser(vault, target)
 
     @property
@@ -119,8 +126,11 @@ class Delivery:
         """Complete a message that an earlier run has created: add the attachments it lacks."""
         letter = letter_of(stored.resource, mark=mark)
         attachments = stored.record.get("attachments", [])
+        body: Body | None = None
+        if len(dump_json(letter.body)) > REQUEST_BYTES:
+            letter, body = _without_body(letter)
         there: Counter[str] = Counter()
-        if attachments:
+        if attachments or body is not None:
             there.update(await self._target.attachment_names(target_id))
         seen: Counter[str] = Counter()
         enclosed = Enclosed()
@@ -133,7 +143,10 @@ class Delivery:
                     break
             else:
                 missing.append(attachment)
-        posted = Posted(target_id, letter, [], None)
+        if body is not None and there[body.name] > seen[body.name]:
+            enclosed.lines.append(body.line)
+            body = None
+        posted = Posted(target_id, letter, [], body)
         return await self._finish(posted, folder_id, mark, missing, there, enclosed)
 
     async def _finish(
@@ -146,20 +159,23 @@ class Delivery:
         enclosed: Enclosed,
     ) -> Delivered:
         """Add what did not go along, and say what was made."""
-        for attachment in missing:
-            await self._encloser.add(posted.target_id, attachment, names, enclosed)
-        if posted.body is not None:
-            body = posted.body
-            await self._encloser.add_text(posted.target_id, body.name, body.content_type, body.data)
-            enclosed.lines.append(line_of_file(body.name, sha256_hex(body.data)))
         made = Made(
             mark=mark,
             target_id=posted.target_id,
             folder_id=folder_id,
             fingerprint=await to_thread.run_sync(fingerprint_of_letter, posted.letter.body),
-            enclosed=enclosed.digest,
-            complete=not enclosed.unsent,
+            enclosed=0,
+            complete=False,
         )
+        if missing or posted.body is not None:
+            self._begun(made)
+        for attachment in missing:
+            await self._encloser.add(posted.target_id, attachment, names, enclosed)
+        if posted.body is not None:
+            body = posted.body
+            await self._encloser.add_text(posted.target_id, body.name, body.content_type, body.data)
+            enclosed.lines.append(body.line)
+        made = replace(made, enclosed=enclosed.digest, complete=not enclosed.unsent)
         return Delivered(made, [*posted.letter.adjusted, *enclosed.adjusted], enclosed)
 
     async def _post(self, folder_id: str, wanted: Posted, *, mark: str, alone: bool) -> Posted:

@@ -2,12 +2,14 @@
 
 Below ``catalog/{mailbox}/restores/{job}/`` there is the job itself and numbered parts with what was
 done, each written once. What a killed restore did after its last part carries its mark in the
-target, where the next run finds it. One restore of a mailbox runs at a time.
+target, where the next run finds it. Folders carry none, so those that are absent are noted before
+the first of them is made. One restore of a mailbox runs at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -19,7 +21,7 @@ from atlas_async.catalog.layout import restores_prefix
 from atlas_async.catalog.slots import SlotSet, SlotTable
 from atlas_async.catalog.vault import Vault
 from atlas_async.clock import Clock, iso_millis
-from atlas_async.errors import FormatError, ObjectNotFound, SnapshotNotFound
+from atlas_async.errors import AtlasError, FormatError, ObjectNotFound, SnapshotNotFound
 from atlas_async.model.restoring import Conflict, RestoreJob
 from atlas_async.model.source import JsonObject
 from atlas_async.restore.marks import half_slot, slot_of_mark
@@ -33,6 +35,8 @@ FINISH_SECONDS: Final = 20.0
 JOB_KIND: Final = "restore"
 PART_KIND: Final = "restore-part"
 _LOW: Final = 0xFFFFFFFF
+PARTS_HELD: Final = 4
+"""Parts in memory whose ids were asked for: rows come again in much the order they came in."""
 
 
 def job_key(mailbox_id: str, job_id: str) -> str:
@@ -62,7 +66,7 @@ class Made:
 
 
 class Progress:
-    """What the parts of a restore say, in 70 bytes a message."""
+    """What the parts of a restore say, in 80 bytes a message."""
 
     def __init__(self) -> None:
         self.complete = SlotSet()
@@ -71,16 +75,25 @@ class Progress:
         self._low = SlotTable()
         self._enclosed = SlotTable()
         self._targets = SlotTable()
+        self._places = SlotTable()
+        self._parts = SlotTable()
+        self._folder_ids: list[str] = []
+        self._folder_numbers: dict[str, int] = {}
+        self.absent: set[tuple[str, ...]] = set()
         self.folders: dict[str, tuple[str, ...]] = {}
         self.counts: dict[str, int] = {}
         self.replaced: dict[str, str] = {}
         self.undone = False
 
-    def take(self, entry: list[Any]) -> None:
-        """Apply one entry of a part."""
+    def take(self, entry: list[Any], number: int = 0) -> None:
+        """Apply one entry of the part of this number."""
         kind, *values = entry
         if kind == "message":
-            self.note(Made(*values))
+            made = Made(*values)
+            self.note(made)
+            self.locate(made.mark, number)
+        elif kind == "absent":
+            self.absent.update(tuple(map(str, path)) for path in values[0])
         elif kind == "folder":
             self.folders[str(values[0])] = tuple(map(str, values[1]))
         elif kind == "replaced":
@@ -94,17 +107,41 @@ class Progress:
         self.undone = False
         slot = slot_of_mark(made.mark)
         target = slot_of_mark(made.target_id)
-        if target not in self._high:
-            self.counts[made.folder_id] = self.counts.get(made.folder_id, 0) + 1
+        if self._targets.get(slot) != target >> 32:
+            self._count(slot, made.folder_id)
         self._high[target] = made.fingerprint >> 32
         self._low[target] = made.fingerprint & _LOW
         self._enclosed[target] = made.enclosed & _LOW
-        self._targets[slot] = half_slot(made.target_id) >> 32
+        self._targets[slot] = target >> 32
         if made.complete:
             self.complete.add(slot)
             self.incomplete.pop(slot, None)
         else:
             self.incomplete[slot] = made
+
+    def _count(self, slot: int, folder_id: str) -> None:
+        """Count a message in its folder, and no more in that of one which it was made in place of."""
+        before = self._places.get(slot)
+        if before is not None:
+            self.counts[self._folder_ids[before]] -= 1
+        number = self._folder_numbers.get(folder_id)
+        if number is None:
+            number = self._folder_numbers[folder_id] = len(self._folder_ids)
+            self._folder_ids.append(folder_id)
+        self._places[slot] = number
+        self.counts[folder_id] = self.counts.get(folder_id, 0) + 1
+
+    def locate(self, mark: str, number: int) -> None:
+        """Note which part names what was made with a mark."""
+        self._parts[slot_of_mark(mark)] = number
+
+    def part_of(self, mark: str) -> int | None:
+        """Return the number of the part that names what was made with a mark."""
+        return self._parts.get(slot_of_mark(mark))
+
+    def knows(self, mark: str) -> bool:
+        """Tell whether anything was made with this mark."""
+        return slot_of_mark(mark) in self._targets
 
     def fingerprint_of(self, target_id: str) -> int | None:
         """Return what was sent for a message of the target, or None when it is not ours."""
@@ -141,7 +178,8 @@ class Journal:
         self._clock = clock
         self._entries: list[list[Any]] = []
         self._number = 0
-        self._ids: dict[int, str] | None = None
+        self._ids: OrderedDict[int, dict[int, str]] = OrderedDict()
+        self._looking = anyio.Lock()
         self._flushing = anyio.Lock()
         self._full = anyio.Event()
         self.job = job
@@ -152,8 +190,11 @@ class Journal:
 
         Raises:
             IntegrityError: A part is damaged.
+            LockedError: Another restore from this mailbox is under way.
             StoreError: The store failed, or refuses to be written to.
         """
+        # The lease first: whoever held it until now may have written more.
+        await self._vault.before_commit()
         await self.load()
         await self._write_job("open")
 
@@ -171,8 +212,14 @@ class Journal:
         self.job = replace(self.job, begun_at=before.begun_at)
         async for number, entries in read_parts(self._vault, self.job.job_id):
             self._number = number
-            for entry in entries:
-                self.progress.take(entry)
+            try:
+                for entry in entries:
+                    self.progress.take(entry, number)
+            except (TypeError, ValueError, IndexError, AttributeError) as error:
+                msg = f"this part of a restore cannot be read: {type(error).__name__}"
+                raise FormatError(
+                    msg, where=_part_key(self._vault, self.job.job_id, number)
+                ) from None
 
     def made(self, made: Made) -> None:
         """Note a message that was created."""
@@ -189,6 +236,15 @@ class Journal:
             ]
         )
 
+    async def intend(self, paths: Iterable[tuple[str, ...]]) -> None:
+        """Note, durably, folders that are absent and will be made: their names from the root."""
+        fresh = [path for path in paths if path not in self.progress.absent]
+        if not fresh:
+            return
+        self.progress.absent.update(fresh)
+        self._add(["absent", [list(path) for path in fresh]])
+        await self.flush()
+
     def made_folder(self, folder_id: str, path: tuple[str, ...]) -> None:
         """Note a folder that was created."""
         self.progress.folders[folder_id] = path
@@ -200,15 +256,32 @@ class Journal:
         self._add(["replaced", target_id, folder_id])
 
     async def target_id_of(self, mark: str) -> str:
-        """Return the id of what was made with a mark; an empty string when nothing was."""
-        if self._ids is None:
-            self._ids = {}
-            await self.flush()
-            async for _, entries in read_parts(self._vault, self.job.job_id):
-                for kind, *values in entries:
-                    if kind == "message":
-                        self._ids[slot_of_mark(values[0])] = str(values[1])
-        return self._ids.get(slot_of_mark(mark), "")
+        """Return the id of what was made with a mark; an empty string when nothing was.
+
+        Raises:
+            IntegrityError: The part that names it is damaged.
+            StoreError: The store failed.
+        """
+        async with self._looking:
+            if self.progress.part_of(mark) is None:
+                await self.flush()
+            number = self.progress.part_of(mark)
+            if number is None:
+                return ""
+            ids = self._ids.get(number)
+            if ids is None:
+                ids = self._ids[number] = await self._read_ids(number)
+                while len(self._ids) > PARTS_HELD:
+                    self._ids.popitem(last=False)
+            return ids.get(slot_of_mark(mark), "")
+
+    async def _read_ids(self, number: int) -> dict[int, str]:
+        entries = await _read_part(self._vault, self.job.job_id, number)
+        return {
+            slot_of_mark(values[0]): str(values[1])
+            for kind, *values in entries
+            if kind == "message"
+        }
 
     async def keep(self) -> None:
         """Write parts as entries come; for ever."""
@@ -225,7 +298,7 @@ class Journal:
             entries, self._entries = self._entries, []
             self._full = anyio.Event()
             number = self._number + 1
-            key = f"{part_prefix(self._vault.mailbox_id, self.job.job_id)}{number:08x}"
+            key = _part_key(self._vault, self.job.job_id, number)
             document = {
                 "format": FORMAT,
                 "kind": PART_KIND,
@@ -239,6 +312,9 @@ class Journal:
                 self._entries = entries + self._entries
                 raise
             self._number = number
+            for kind, *values in entries:
+                if kind == "message":
+                    self.progress.locate(values[0], number)
 
     async def finish(self, state: str) -> None:
         """Write everything, and the state of the restore."""
@@ -270,18 +346,42 @@ class Journal:
 
 @asynccontextmanager
 async def kept_journal(journal: Journal) -> AsyncIterator[Journal]:
-    """Open a journal, write it while the body runs, and once more when it ends, however it ends."""
+    """Open a journal, write it while the body runs, and once more when it ends, however it ends.
+
+    A part that cannot be written cancels the body.
+
+    Raises:
+        IntegrityError, LockedError, StoreError: As ``Journal.open``, and what a write met.
+    """
     await journal.open()
+    failures: list[Exception] = []
+
+    async def keep(scope: anyio.CancelScope) -> None:
+        try:
+            await journal.keep()
+        except AtlasError as error:
+            failures.append(error)
+            scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(keep, group.cancel_scope)
+        try:
+            yield journal
+        except Exception as error:  # noqa: BLE001 -- raised below, without the group around it
+            failures.append(error)
+        finally:
+            group.cancel_scope.cancel()
+            with anyio.move_on_after(FINISH_SECONDS, shield=True):
+                await _flush_once_more(journal, failures)
+    if failures:
+        raise failures[0]
+
+
+async def _flush_once_more(journal: Journal, failures: list[Exception]) -> None:
     try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(journal.keep)
-            try:
-                yield journal
-            finally:
-                group.cancel_scope.cancel()
-    finally:
-        with anyio.move_on_after(FINISH_SECONDS, shield=True):
-            await journal.flush()
+        await journal.flush()
+    except AtlasError as error:
+        failures.append(error)
 
 
 async def read_parts(vault: Vault, job_id: str) -> AsyncIterator[tuple[int, list[list[Any]]]]:
@@ -297,10 +397,21 @@ async def read_parts(vault: Vault, job_id: str) -> AsyncIterator[tuple[int, list
             number = int(info.key[len(prefix) :], 16)
         except ValueError:
             continue
-        document = await vault.read_document(info.key, kind=PART_KIND)
-        if document.get("job_id") != job_id or not isinstance(document.get("entries"), list):
-            raise FormatError("this is no part of the restore that it lies below", where=info.key)
-        yield number, document["entries"]
+        if info.key == _part_key(vault, job_id, number):
+            yield number, await _read_part(vault, job_id, number)
+
+
+async def _read_part(vault: Vault, job_id: str, number: int) -> list[list[Any]]:
+    key = _part_key(vault, job_id, number)
+    document = await vault.read_document(key, kind=PART_KIND)
+    entries = document.get("entries")
+    if document.get("job_id") != job_id or not isinstance(entries, list):
+        raise FormatError("this is no part of the restore that it lies below", where=key)
+    return entries
+
+
+def _part_key(vault: Vault, job_id: str, number: int) -> str:
+    return f"{part_prefix(vault.mailbox_id, job_id)}{number:08x}"
 
 
 async def list_jobs(vault: Vault) -> list[RestoreJob]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,6 +16,8 @@ ELSEWHERE: Final = {"outbox": "drafts", "recoverableitemsdeletions": "deletedite
 the outbox may be sent, and users do not see the recoverable items."""
 LONGEST_NAME: Final = 250
 """Characters of a folder's name that are used; Exchange takes 255."""
+NUMBER_ROOM: Final = 8
+"""Characters that the number of a sibling of one name may need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Placement:
         in_place: Into the same folders rather than below ``root``.
         root: Name of the folder that everything goes below otherwise.
         dry_run: Make nothing.
+        intended: Paths of folders that earlier runs found absent, and were about to make.
+        intend: Told such a path, durably, before its folder is made.
     """
 
     def __init__(
@@ -62,7 +66,13 @@ class Placement:
         in_place: bool,
         root: str,
         dry_run: bool,
+        intended: Collection[tuple[str, ...]] = (),
+        intend: Callable[[tuple[str, ...]], Awaitable[None]] | None = None,
     ) -> None:
+        self._intended = intended
+        self._intend = intend
+        self._fresh: set[str] = set()
+        self._ours: set[str] = set()
         self._target = target
         self._in_place = in_place
         self._root = root
@@ -70,11 +80,7 @@ class Placement:
         self._source = {folder.id: folder for folder in folders}
         self._names = _distinct_names(folders)
         self._by_id = {folder.id: folder for folder in listing.folders}
-        self._known = {
-            folder.well_known_name: Place(folder.id, folder.path, fresh=False)
-            for folder in listing.folders
-            if folder.well_known_name
-        }
+        self._known = _known_places(listing)
         self._children: dict[tuple[str, str], str] = {}
         for folder in reversed(listing.folders):
             self._children[folder.parent_id or listing.root_id, folder.name.casefold()] = folder.id
@@ -82,6 +88,7 @@ class Placement:
         self._places: dict[str, Place] = {}
         self._making = anyio.Lock()
         self.created: list[CreatedFolder] = []
+        self.absent: dict[tuple[str, ...], None] = {}
 
     async def place(self, folder_id: str, stand_in: tuple[str, ...]) -> Place:
         """Return where messages of a folder go.
@@ -113,6 +120,8 @@ class Placement:
             self._children = {k: v for k, v in self._children.items() if v in alive}
             self._places = {k: v for k, v in self._places.items() if v.folder_id in alive}
             self._places.pop(folder_id, None)
+            self._by_id = {folder.id: folder for folder in listing.folders}
+            self._known = _known_places(listing)
 
     async def _place(self, folder_id: str, stand_in: tuple[str, ...]) -> Place:
         found = self._places.get(folder_id)
@@ -162,21 +171,41 @@ class Placement:
         return await self._child(self._top, self._root, hidden=False)
 
     async def _child(self, above: Place, name: str, *, hidden: bool) -> Place:
-        name = name[:LONGEST_NAME].strip() or "Folder"
+        name = name.strip()[:LONGEST_NAME].strip() or "Folder"
         path = (*above.path, name)
         folder_id = (
             self._children.get((above.folder_id, name.casefold())) if above.folder_id else ""
         )
         if folder_id:
-            fresh = any(made.folder_id == folder_id for made in self.created)
-            return Place(folder_id, path, fresh)
+            if path in self._intended and folder_id not in self._ours:
+                # Made by a run that was killed before it could say so.
+                self._note(folder_id, path)
+            return Place(folder_id, path, folder_id in self._fresh)
+        self.absent[path] = None
         if self._dry_run:
             return Place("", path, fresh=True)
+        was_absent = path in self._intended
+        if self._intend is not None:
+            await self._intend(path)
         folder_id, created = await self._target.create_folder(above.folder_id, name, hidden=hidden)
         self._children[above.folder_id, name.casefold()] = folder_id
         if created:
-            self.created.append(CreatedFolder(folder_id, path))
+            self._fresh.add(folder_id)
+        if created or was_absent:
+            self._note(folder_id, path)
         return Place(folder_id, path, fresh=created)
+
+    def _note(self, folder_id: str, path: tuple[str, ...]) -> None:
+        self._ours.add(folder_id)
+        self.created.append(CreatedFolder(folder_id, path))
+
+
+def _known_places(listing: FolderListing) -> dict[str, Place]:
+    return {
+        folder.well_known_name: Place(folder.id, folder.path, fresh=False)
+        for folder in listing.folders
+        if folder.well_known_name
+    }
 
 
 def _distinct_names(folders: Iterable[Folder]) -> dict[str, str]:
@@ -184,10 +213,11 @@ def _distinct_names(folders: Iterable[Folder]) -> dict[str, str]:
     names: dict[str, str] = {}
     taken: set[tuple[str, str]] = set()
     for folder in sorted(folders, key=lambda f: (len(f.path), f.name, f.id)):
-        name, number = folder.name or "Folder", 1
+        given = folder.name.strip()[:LONGEST_NAME].strip() or "Folder"
+        name, number = given, 1
         while (folder.parent_id, name.casefold()) in taken:
             number += 1
-            name = f"{folder.name or 'Folder'} ({number})"
+            name = f"{given[: LONGEST_NAME - NUMBER_ROOM]} ({number})"
         taken.add((folder.parent_id, name.casefold()))
         names[folder.id] = name
     return names

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -60,6 +60,11 @@ class TargetMailbox(Protocol):
         """Bytes of bodies sent so far."""
         ...
 
+    @property
+    def repeated(self) -> Set[str]:
+        """Marks of messages whose create was sent again: a lost request may be carried out late."""
+        ...
+
     async def list_folders(self) -> FolderListing:
         """Return the whole folder tree."""
         ...
@@ -76,8 +81,8 @@ class TargetMailbox(Protocol):
         """Return the folder's messages that have this internet message id, or this mark."""
         ...
 
-    async def exists(self, object_id: str) -> bool:
-        """Tell whether a message is in the mailbox, in whatever folder."""
+    async def folder_of(self, object_id: str) -> str | None:
+        """Return the id of the folder a message is in, deleted or not; None when it is gone."""
         ...
 
     async def create_message(

@@ -16,6 +16,7 @@ from atlas_async.errors import (
     AtlasError,
     GraphError,
     GraphNotFound,
+    GraphProtocolError,
     GraphThrottled,
     GraphTransient,
     IntegrityError,
@@ -113,7 +114,7 @@ class MailboxRestore:
         chosen: The messages.
         target: Where to.
         options: How.
-        journal: What was done and is done; None in a dry run.
+        journal: What was done and is done; in a dry run it is only asked.
         job_id: Names the restore.
         around: Clock, events, stop signal.
         report: Takes what comes of it.
@@ -125,7 +126,7 @@ class MailboxRestore:
         target: TargetMailbox,
         options: RestoreOptions,
         *,
-        journal: Journal | None,
+        journal: Journal,
         job_id: str,
         around: Around,
         report: RestoreReport,
@@ -137,13 +138,17 @@ class MailboxRestore:
         self._job_id = job_id
         self._around = around
         self.report = report
-        self._delivery = Delivery(chosen.vault, target)
+        self._delivery = Delivery(chosen.vault, target, journal.made)
         self._originals = Originals(chosen.vault, target, wanted=options.originals)
         self._folders: dict[str, FolderOutcome] = {}
         self._transients = 0
         self._noted_folders = 0
         self._done = 0
         self._deciding: dict[str, anyio.Lock] = {}
+        self._put_aside: set[str] = set()
+        self._deleted_folders: set[str] = set()
+        self._kept_folders: set[str] = set()
+        self._listing = anyio.Lock()
 
     async def run(self) -> None:
         """Restore everything; what came of it is in the report.
@@ -156,55 +161,106 @@ class MailboxRestore:
         """
         listing = await self._target.list_folders()
         self._prepare(listing)
-        if self._journal is None:
-            await self._each()
-        else:
+        try:
+            if self._options.dry_run:
+                await self._each()
+                return
+            await self._journal.intend(await self._absent(listing))
             # The first write shows whether the permission is there, before anything is read.
             await self._make_root()
-            try:
-                await self._each()
-                await self._make_empty_folders()
-            finally:
-                self._note_folders()
-                self._count_costs()
-        self.report.folders = sorted(self._folders.values(), key=lambda f: f.path)
+            await self._each()
+            await self._make_empty_folders()
+        finally:
+            self._note_folders()
+            self._count_costs()
+            self.report.folders = sorted(self._folders.values(), key=lambda f: f.path)
 
     async def compare(self) -> None:
         """Read back what was made, as far as the options ask for it."""
-        if self._journal is None or self._options.comparing is Comparing.NONE:
+        if self._options.dry_run or self._options.comparing is Comparing.NONE:
+            return
+        if self._is_stopped():
             return
         await self._journal.flush()
         comparer = Comparer(
-            self._target, self._journal.progress, self._options.comparing, f"{self._job_id}/"
+            self._target,
+            self._journal.progress,
+            self._options.comparing,
+            f"{self._job_id}/",
+            self._around.stop,
         )
         paths = {place.folder_id: place.path for place in self._placement.places}
-        self.report.comparison = comparer.result
         await comparer.compare(paths)
+        for target_id in comparer.twins:
+            await self._target.delete_message(target_id)
+        if not self._is_stopped():
+            self.report.comparison = comparer.result
+
+    def _is_stopped(self) -> bool:
+        if self._around.stop.requested:
+            self.report.interrupted = True
+        return self.report.interrupted
 
     def _prepare(self, listing: FolderListing) -> None:
         counts = {folder.id: folder.total_items for folder in listing.folders}
-        self._placement = Placement(
-            self._target,
-            listing,
-            self._chosen.folders,
-            in_place=self._options.in_place,
-            root=self._options.root,
-            dry_run=self._options.dry_run,
-        )
+        self._sort_folders(listing)
+        self._placement = self._placing(listing, dry_run=self._options.dry_run)
         few = self._around.few is not None and self._around.few <= FEW
         self._existing = Existing(
             self._target, self._job_id, lambda folder: counts.get(folder, 0), self._is_made, few=few
         )
 
+    def _placing(self, listing: FolderListing, *, dry_run: bool) -> Placement:
+        async def intend(path: tuple[str, ...]) -> None:
+            await self._journal.intend([path])
+
+        return Placement(
+            self._target,
+            listing,
+            self._chosen.folders,
+            in_place=self._options.in_place,
+            root=self._options.root,
+            dry_run=dry_run,
+            intended=self._journal.progress.absent,
+            intend=None if dry_run else intend,
+        )
+
+    async def _absent(self, listing: FolderListing) -> list[tuple[str, ...]]:
+        """Return the paths of the folders that are to be made."""
+        trial = self._placing(listing, dry_run=True)
+        if not self._options.in_place:
+            await trial.top()
+        for folder in self._chosen.chosen_folders:
+            await trial.place(folder.id, self._chosen.folder_path(folder.id))
+        return list(trial.absent)
+
     def _is_made(self, target_id: str) -> bool:
-        if self._journal is None:
-            return False
         return self._journal.progress.fingerprint_of(target_id) is not None
 
     async def _make_root(self) -> None:
         if not self._options.in_place:
             await self._placement.top()
         self._note_folders()
+
+    def _sort_folders(self, listing: FolderListing) -> None:
+        """Tell folders that somebody keeps mail in from those below Deleted Items."""
+        bins = [f.path for f in listing.folders if f.well_known_name == "deleteditems"]
+        for folder in listing.folders:
+            deleted = any(folder.path[: len(path)] == path for path in bins)
+            (self._deleted_folders if deleted else self._kept_folders).add(folder.id)
+
+    async def _is_kept(self, target_id: str, place: Place) -> bool:
+        """Tell whether a message is in its place, or somewhere else but not deleted."""
+        folder_id = await self._target.folder_of(target_id)
+        if folder_id is None or folder_id == place.folder_id:
+            return folder_id is not None
+        async with self._listing:
+            if folder_id not in self._kept_folders and folder_id not in self._deleted_folders:
+                self._sort_folders(await self._target.list_folders())
+                if folder_id not in self._kept_folders:
+                    # Users do not see it: it lies among the recoverable items.
+                    self._deleted_folders.add(folder_id)
+        return folder_id in self._kept_folders
 
     async def _each(self) -> None:
         """Hand the messages to workers; the first error that concerns all of them ends it."""
@@ -272,15 +328,13 @@ class MailboxRestore:
 
     async def _step(self, record: MessageRecord, path: tuple[str, ...]) -> Step:
         decision = await self._decide(record, path)
-        if decision.step in {Step.SKIP, Step.ALREADY} or self._journal is None:
+        if decision.step in {Step.SKIP, Step.ALREADY} or self._options.dry_run:
             return decision.step
         stored = decision.stored or await read_message(self._chosen.vault, record)
         try:
             delivered = await self._deliver(stored, decision)
         except GraphNotFound:
-            # The folder may have been deleted meanwhile; a new listing tells.
-            await self._placement.forget(record["folder_id"], await self._target.list_folders())
-            decision = await self._decide(record, path)
+            decision = await self._decide_again(record, path, decision)
             delivered = await self._deliver(stored, decision)
         if decision.step is Step.REPLACE:
             # Not complete before the one it replaces is put away: a kill between is caught up on.
@@ -316,6 +370,23 @@ class MailboxRestore:
                 decision.step = Step.SKIP if shelf.take(key) else Step.CREATE
         return decision
 
+    async def _decide_again(
+        self, record: MessageRecord, path: tuple[str, ...], decision: _Decision
+    ) -> _Decision:
+        """Decide anew after something was not found: the folder, or the message itself."""
+        await self._placement.forget(record["folder_id"], await self._target.list_folders())
+        place = await self._placement.place(record["folder_id"], path)
+        if place.folder_id != decision.place.folder_id:
+            return await self._decide(record, path)
+        # What was created a moment ago may only not be shown yet.
+        slot = slot_of_mark(decision.mark)
+        half = self._journal.progress.incomplete.get(slot)
+        if half is not None and await self._is_kept(half.target_id, place):
+            decision.adopted = half.target_id
+        else:
+            decision.adopted = await self._marked(decision)
+        return decision
+
     async def _is_where_it_was(self, decision: _Decision) -> bool:
         """Tell whether a message is in its own folder, of one that would be put elsewhere."""
         own = Place(decision.place.instead_of, (), fresh=False)
@@ -329,17 +400,18 @@ class MailboxRestore:
         """
         slot = slot_of_mark(decision.mark)
         there = slot in decision.shelf.marks
-        progress = self._journal.progress if self._journal is not None else None
-        if self._journal is not None and slot in self._journal.progress.complete:
-            half = self._journal.progress.half_slot_of(slot)
+        progress = self._journal.progress
+        if slot in progress.complete:
+            half = progress.half_slot_of(slot)
             if there or (half is not None and half in decision.shelf.ids):
                 return True
-            # It is not where it was put. One that the user has moved is not made again.
+            # It is not where it was put. One that the user has moved is not made again; one that
+            # was deleted is.
             known = await self._journal.target_id_of(decision.mark)
-            return bool(known) and await self._target.exists(known)
-        if progress is not None and slot in progress.incomplete:
+            return bool(known) and await self._is_kept(known, decision.place)
+        if slot in progress.incomplete:
             target_id = progress.incomplete[slot].target_id
-            if await self._target.exists(target_id):
+            if await self._is_kept(target_id, decision.place):
                 decision.adopted = target_id
         elif there:
             # Made in the last moments before a kill: the mark is there, the journal knows nothing.
@@ -368,14 +440,14 @@ class MailboxRestore:
         found = await self._target.find(folder_id, decision.key, "")
         own = f"{self._job_id}/"
         for item in found:
-            if item.key == decision.key and not item.mark.startswith(own):
-                if self._is_made(item.object_id):
-                    continue  # ours, on a server that shows no marks
-                if self._journal is not None:
-                    self._journal.replaced(item.object_id, folder_id)
-                    await self._journal.flush()
-                await self._target.move_message(item.object_id, "deleteditems")
-                return
+            ours = item.mark.startswith(own) or self._is_made(item.object_id)
+            if item.key != decision.key or ours or item.object_id in self._put_aside:
+                continue
+            self._put_aside.add(item.object_id)
+            self._journal.replaced(item.object_id, folder_id)
+            await self._journal.flush()
+            await self._target.move_message(item.object_id, "deleteditems")
+            return
 
     async def _make_empty_folders(self) -> None:
         if (
@@ -392,10 +464,10 @@ class MailboxRestore:
 
     def _note_folders(self) -> None:
         """Put folders that were made since into the journal."""
-        if self._journal is None:
-            return
         for made in self._placement.created[self._noted_folders :]:
-            self._journal.made_folder(made.folder_id, made.path)
+            if made.folder_id not in self._journal.progress.folders:
+                self._journal.made_folder(made.folder_id, made.path)
+            self._kept_folders.add(made.folder_id)
         self._noted_folders = len(self._placement.created)
 
     def _note(self, record: MessageRecord, path: tuple[str, ...], delivered: Delivered) -> None:
@@ -437,7 +509,7 @@ class MailboxRestore:
     def _concerns_all(self, error: GraphError) -> bool:
         if isinstance(error, GraphThrottled | MailboxOverQuota | NoMailbox):
             return True
-        if isinstance(error, GraphTransient):
+        if isinstance(error, GraphTransient | GraphProtocolError):
             self._transients += 1
             return self._transients >= TRANSIENTS
         return False

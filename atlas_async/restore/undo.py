@@ -62,9 +62,10 @@ class Undo:
         """
         removed: set[str] = set()
         folders: dict[str, None] = {}
-        async for _, entries in read_parts(self._vault, self._journal.job.job_id):
+        begin = await self._beginning()
+        async for number, entries in read_parts(self._vault, self._journal.job.job_id):
             made = []
-            for kind, *values in entries:
+            for kind, *values in entries[begin.get(number, 0) :] if number >= min(begin) else ():
                 if kind == "message":
                     folders[str(values[2])] = None
                     made.append(str(values[1]))
@@ -80,9 +81,18 @@ class Undo:
         elif not self.report.failed and not self.report.dry_run:
             await self._journal.take_back()
 
+    async def _beginning(self) -> dict[int, int]:
+        """Return the part, and the entry in it, after which nothing was taken back yet."""
+        begin = {0: 0}
+        async for number, entries in read_parts(self._vault, self._journal.job.job_id):
+            for place, (kind, *_) in enumerate(entries):
+                if kind == "undone":
+                    begin = {number: place + 1}
+        return begin
+
     async def _remove(self, object_id: str) -> None:
         if self.report.dry_run:
-            there = await self._target.exists(object_id)
+            there = await self._target.folder_of(object_id) is not None
         else:
             there = await self._target.delete_message(object_id)
         if there:
@@ -96,7 +106,7 @@ class Undo:
             found: list[Present] = []
             try:
                 async for page in self._target.present(folder_id):
-                    found += [item for item in page if item.mark.startswith(self._own)]
+                    found += [item for item in page if self._is_unjournaled(item)]
             except GraphError as error:
                 if _concerns_all(error):
                     raise
@@ -105,11 +115,21 @@ class Undo:
                 self._remove, [item.object_id for item in found if item.object_id not in removed]
             )
 
+    def _is_unjournaled(self, item: Present) -> bool:
+        """Tell whether a message was made in the last moments before a kill.
+
+        Where the journal names what was made with a mark, another message with it is a copy that
+        somebody made of it.
+        """
+        return item.mark.startswith(self._own) and not self._journal.progress.knows(item.mark)
+
     async def _put_back(self, moved: tuple[str, str]) -> None:
         object_id, folder_id = moved
-        if self.report.dry_run:
-            back = await self._target.exists(object_id)
-        else:
+        now_in = await self._target.folder_of(object_id)
+        if now_in == folder_id:
+            return  # a kill came between noting the move and making it
+        back = now_in is not None
+        if back and not self.report.dry_run:
             back = await self._target.move_message(object_id, folder_id)
         self.report.put_back += back
         if not back:

@@ -250,7 +250,7 @@ async def test_a_message_id_that_was_changed_is_found_by_the_new_one(probe: Grap
 
 
 async def test_properties_that_follow_the_message_are_not_changed_later(
-    probe: GraphProbe,
+    emulator: Emulator, probe: GraphProbe
 ) -> None:
     """Dates and flags are taken at creation; a PATCH of them is accepted and does nothing."""
     sent = {"id": "SystemTime 0x0039", "value": "2019-04-05T08:07:00+02:00"}
@@ -270,6 +270,8 @@ async def test_properties_that_follow_the_message_are_not_changed_later(
         "1",
         "2019-04-05T06:07:00Z",
     ]
+    told = {m["immutableId"]: m for m in emulator.control.mailbox_truth(ADDRESS)["messages"]}
+    assert told[made["id"]]["extended"]["SystemTime 0x39"] == "2019-04-05T06:07:00Z"
 
 
 async def test_transport_headers_and_class_are_shown(probe: GraphProbe) -> None:

@@ -268,7 +268,7 @@ async def test_a_message_deleted_meanwhile_takes_no_attachment(
     assert (answer.status, answer.code) == (404, "ErrorItemNotFound")
 
 
-async def test_faults_and_latency_reach_upload_urls(emulator: Emulator, probe: GraphProbe) -> None:
+async def test_faults_reach_upload_urls(emulator: Emulator, probe: GraphProbe) -> None:
     """A rule can break ranges; one that is not carried out leaves the session as it was."""
     upload = await _open(probe)
     emulator.control.add_fault(
@@ -279,6 +279,22 @@ async def test_faults_and_latency_reach_upload_urls(emulator: Emulator, probe: G
 
     assert (refused.status, refused.headers["Retry-After"]) == (429, "3")
     assert (await upload.progress()).body["nextExpectedRanges"] == ["0-"]
+
+
+async def test_latency_reaches_upload_urls(corpus: Corpus) -> None:
+    """A range takes as long as any other request, and the journal counts its bytes."""
+    clock = FakeClock(autojump=True)
+    async with (
+        Emulator(corpus, behaviour=Behaviour(latency=0.25), clock=clock) as emulator,
+        GraphProbe(emulator) as probe,
+    ):
+        upload = await _open(probe)
+        before, counted = len(clock.slept), emulator.log.bytes_received
+        await upload.put(0, HALF)
+
+        assert clock.slept[before:] == [0.25]
+        assert emulator.log.bytes_received == counted + HALF
+        assert list(emulator.log)[-1].received == HALF
 
 
 async def test_sizes_of_sessions(emulator: Emulator, probe: GraphProbe) -> None:

@@ -12,10 +12,11 @@ import anyio
 import anyio.lowlevel
 
 from atlas_async.catalog.reader import FolderView, SnapshotSummary
-from atlas_async.config.settings import FolderChoice
+from atlas_async.config.settings import FolderChoice, GraphSettings
 from atlas_async.errors import SnapshotNotFound
 from atlas_async.export.forms import ExportForm
 from atlas_async.export.report import ExportReport
+from atlas_async.model.drill import DrillOptions, DrillReport
 from atlas_async.model.events import Event
 from atlas_async.model.record import AttachmentRecord, MessageRecord
 from atlas_async.model.report import NotStored, RunReport
@@ -70,6 +71,8 @@ class FakeEngine:
     finding: FindReport | None = None
     verified: VerifyReport | None = None
     pruned: PruneReport | None = None
+    drilled: DrillReport | None = None
+    public_key: str = ""
     exported: ExportReport | None = None
     entries: Sequence[LedgerEntry] = ()
     forgetting: Forgetting | None = None
@@ -221,6 +224,22 @@ class FakeEngine:
         self._asked("forget", ids=ids, mailbox=mailbox)
         assert self.forgetting is not None
         return self.forgetting
+
+    async def drill(
+        self,
+        mailboxes: Sequence[str] | None = None,
+        options: DrillOptions | None = None,
+        *,
+        target: GraphSettings | None = None,
+        stop: StopSignal | None = None,
+    ) -> DrillReport:
+        self._asked("drill", mailboxes=mailboxes, options=options, target=target)
+        assert self.drilled is not None
+        return self.drilled
+
+    async def report_key(self) -> str:
+        self._asked("report_key")
+        return self.public_key
 
     async def prune(
         self,

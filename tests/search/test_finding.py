@@ -343,6 +343,16 @@ async def test_limit_gives_the_newest() -> None:
     assert taken == ["m12-28", "m0-28"]
 
 
+async def test_limit_among_messages_of_one_moment_is_always_the_same() -> None:
+    """Of messages that came at one moment, their names decide which are kept, not who is faster."""
+    store = existing_store()
+    posts = {f"m{number:03}": Post(f"n {number}", "alpha") for number in range(60)}
+    await committed(new_vault(store), "s1", posts)
+    for mode in IndexMode:
+        report = await search(store, Query(body=("alpha",), limit=4), index=mode)
+        assert [m.record["object_id"] for m in report.matches] == ["m059", "m058", "m057", "m056"]
+
+
 async def test_matches_are_handed_on_as_they_are_found() -> None:
     """With ``take`` the report holds no matches, only how many."""
     store = await mailbox()

@@ -1,0 +1,147 @@
+"""``atlas drill`` over a fake engine: what it asks, prints and writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from atlas_async.crypto.envelope import Sealer
+from atlas_async.crypto.signing import Signer
+from atlas_async.model.drill import DrillFailure, DrillOptions, DrillReport, MailboxDrill
+from atlas_async.model.events import DrillProgress
+from atlas_async.operations.drill import drill_document
+from tests.cli.conftest import TENANT, Atlas
+from tests.fakes.engine import FakeEngine
+
+ANN = "ann@contoso.com"
+SIGNER = Signer(Sealer(bytes(32)))
+
+
+def report_of(*boxes: MailboxDrill, scratch: str = "") -> DrillReport:
+    """Return a signed report."""
+    report = DrillReport(
+        "2026-04-20T11:30:00.000Z", 7, DrillOptions(scratch=scratch), mailboxes=list(boxes)
+    )
+    report.signed = SIGNER.sign(drill_document(report, TENANT, "1"))
+    return report
+
+
+GOOD = MailboxDrill(
+    ANN,
+    snapshot_id="01",
+    snapshot_made_at="2026-04-19T02:00:00.000Z",
+    messages=400,
+    sampled=25,
+    restored=25,
+    attachments=9,
+    bytes=1 << 20,
+)
+
+
+def test_a_drill_that_passes_says_so(atlas: Atlas, engine: FakeEngine) -> None:
+    """The options reach the engine; a table, the verdict and the seed."""
+    engine.drilled = report_of(GOOD)
+    ended = atlas("drill", "-m", ANN, "--sample", "25", "--seed", "7")
+    assert ended.code == 0
+    asked = engine.calls[-1]
+    assert asked == (
+        "drill",
+        {"mailboxes": [ANN], "options": DrillOptions(sample=25, seed=7), "target": None},
+    )
+    assert "drill passed: 25 messages of 1 mailbox, seed 7" in ended.out
+    assert "1.0 MiB" in ended.out
+
+
+def test_what_failed_is_named(atlas: Atlas, engine: FakeEngine) -> None:
+    """Failures with their reasons, up to twenty; the worst code is the command's."""
+    bad = MailboxDrill(ANN, messages=400, sampled=25, restored=3)
+    for number in range(22):
+        bad.fail(DrillFailure(f"AAMk{number}", "content", "fails\x1b[2J", damaged=number == 0))
+    engine.drilled = report_of(bad)
+    ended = atlas("drill")
+    assert ended.code == 16
+    assert "AAMk19: content: fails\\x1b[2J" in ended.out
+    assert "AAMk20" not in ended.out
+    assert "... and 2 more" in ended.out
+    assert "drill did NOT pass" in ended.out
+
+
+def test_json_is_the_signed_report(atlas: Atlas, engine: FakeEngine) -> None:
+    """Progress, then the very document that was signed."""
+    engine.drilled = report_of(GOOD)
+    engine.happenings = [DrillProgress(ANN, 3, 25, 900, 0)]
+    *status, last = atlas("drill", "--json").lines()
+    assert last == engine.drilled.signed
+    assert [line["message_type"] for line in status] == ["status"]
+    assert status[0]["done"] == 3
+
+
+def test_a_report_is_written_once_and_checked(
+    atlas: Atlas, engine: FakeEngine, place: Path
+) -> None:
+    """A file that is there is not replaced; what was written proves right, and wrong once changed."""
+    engine.drilled = report_of(GOOD)
+    file = place / "drill.json"
+    assert atlas("drill", "--report", str(file)).code == 0
+    assert json.loads(file.read_bytes()) == engine.drilled.signed
+    calls = len(engine.calls)
+    assert atlas("drill", "--report", str(file)).code == 2
+    assert len(engine.calls) == calls, "nothing was drilled for a report that cannot be written"
+
+    engine.public_key = SIGNER.public_key
+    ended = atlas("drill", "--check", str(file))
+    assert (ended.code, engine.calls[-1][0]) == (0, "report_key")
+    assert "authentic; the drill of 2026-04-20T11:30:00.000Z passed" in ended.out
+    ended = atlas("drill", "--check", str(file), "--public-key", SIGNER.public_key, "--json")
+    assert ended.lines()[-1]["authentic"] is True
+    assert len(engine.calls) == calls + 2, "with the key at hand no backup is opened"
+
+    file.write_text(file.read_text().replace('"restored":25', '"restored":24'))
+    ended = atlas("drill", "--check", str(file), "--public-key", SIGNER.public_key)
+    assert ended.code == 16
+    assert "changed after it was signed" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--sample", "0"], "--sample '0' is not a number from 1 on"),
+        (["--sample", "x"], "--sample 'x'"),
+        (["--seed", "-1"], "--seed '-1'"),
+        (["--scratch", " "], "--scratch needs an address"),
+        (["-m", ""], "-m needs a value"),
+        (["--public-key", "00"], "--public-key goes with --check"),
+        (["--target-config", "x.json"], "--target-config goes with --scratch"),
+        (["--check", "absent.json"], "cannot read absent.json"),
+    ],
+)
+def test_bad_options_are_refused(
+    arguments: list[str], told: str, atlas: Atlas, engine: FakeEngine
+) -> None:
+    """Exit 2, before anything is opened."""
+    ended = atlas("drill", *arguments)
+    assert ended.code == 2
+    assert told in ended.err
+    assert engine.calls == []
+
+
+def test_what_is_no_report_is_refused(atlas: Atlas, place: Path) -> None:
+    """JSON without a signature, and what is not JSON."""
+    for text in ("{}", "[]", "no"):
+        (place / "x.json").write_text(text)
+        ended = atlas("drill", "--check", "x.json")
+        assert ended.code == 2
+        assert "is no signed report" in ended.err
+
+
+def test_sample_all_and_scratch(atlas: Atlas, engine: FakeEngine) -> None:
+    """``all`` is everything; a scratch mailbox adds what was read back and how long all would take."""
+    box = MailboxDrill(ANN, messages=100, sampled=100, restored=100, read_back=100)
+    box.estimated_seconds = 3_600.0
+    engine.drilled = report_of(box, scratch="drills@contoso.com")
+    ended = atlas("drill", "--sample", "all", "--scratch", "drills@contoso.com")
+    assert engine.calls[-1][1]["options"] == DrillOptions(sample=0, scratch="drills@contoso.com")
+    assert "read back" in ended.out
+    assert "1h" in ended.out
