@@ -27,9 +27,20 @@ if TYPE_CHECKING:
     )
     from atlas_async.config.sources import load_from_process
     from atlas_async.errors import AtlasError
+    from atlas_async.model.drill import DrillOptions, DrillReport
     from atlas_async.model.report import MailboxResult, NotStored, Outcome, RunReport
+    from atlas_async.model.restoring import (
+        Comparing,
+        Conflict,
+        RestoreJob,
+        RestoreOptions,
+        RestoreReport,
+        UndoReport,
+    )
     from atlas_async.operations.ledger import Forgetting, LedgerEntry
     from atlas_async.operations.reading import MessageContent
+    from atlas_async.operations.restore import RestoreWish
+    from atlas_async.operations.selection import Selection
     from atlas_async.operations.verification import Finding, VerifyReport
     from atlas_async.pipeline.stop import StopSignal
     from atlas_async.sdk import Atlas
@@ -38,7 +49,11 @@ _HOMES: Final = {
     "Atlas": "sdk",
     "AtlasError": "errors",
     "ClientCertificate": "config.settings",
+    "Comparing": "model.restoring",
+    "Conflict": "model.restoring",
     "DirectorySettings": "config.settings",
+    "DrillOptions": "model.drill",
+    "DrillReport": "model.drill",
     "Finding": "operations.verification",
     "FolderChoice": "config.settings",
     "Forgetting": "operations.ledger",
@@ -49,13 +64,19 @@ _HOMES: Final = {
     "MessageContent": "operations.reading",
     "NotStored": "model.report",
     "Outcome": "model.report",
+    "RestoreJob": "model.restoring",
+    "RestoreOptions": "model.restoring",
+    "RestoreReport": "model.restoring",
+    "RestoreWish": "operations.restore",
     "RunReport": "model.report",
     "S3Settings": "config.settings",
     "Secret": "config.secret",
+    "Selection": "operations.selection",
     "Settings": "config.settings",
     "SnapshotSummary": "catalog.reader",
     "SnapshotView": "catalog.reader",
     "StopSignal": "pipeline.stop",
+    "UndoReport": "model.restoring",
     "VerifyReport": "operations.verification",
     "load_from_process": "config.sources",
 }
@@ -64,7 +85,11 @@ __all__ = [
     "Atlas",
     "AtlasError",
     "ClientCertificate",
+    "Comparing",
+    "Conflict",
     "DirectorySettings",
+    "DrillOptions",
+    "DrillReport",
     "Finding",
     "FolderChoice",
     "Forgetting",
@@ -75,13 +100,19 @@ __all__ = [
     "MessageContent",
     "NotStored",
     "Outcome",
+    "RestoreJob",
+    "RestoreOptions",
+    "RestoreReport",
+    "RestoreWish",
     "RunReport",
     "S3Settings",
     "Secret",
+    "Selection",
     "Settings",
     "SnapshotSummary",
     "SnapshotView",
     "StopSignal",
+    "UndoReport",
     "VerifyReport",
     "__version__",
     "load_from_process",

@@ -51,6 +51,8 @@ class Behaviour:
     often attachments to a message just created are answered 404. ``reference_writes`` lets links
     be attached, ``nested_attachments`` lets attached items have attachments,
     ``silent_mime`` (0: off) is the size above which posted MIME is answered 200 and forgotten.
+    ``property_reads`` False refuses ``$expand`` in listings of messages, ``message_filters`` False
+    refuses ``$filter`` there.
     """
 
     latency: float = 0.0
@@ -93,6 +95,8 @@ class Behaviour:
     reference_writes: bool = False
     nested_attachments: bool = True
     silent_mime: int = 0
+    property_reads: bool = True
+    message_filters: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """Return every switch by name."""

@@ -115,6 +115,7 @@ def _listing(
     kept_under, kept = world.kept(mailbox, call)
     if kept is not None:
         return kept
+    _check_options(world, call)
     view = view_of(world, call)
     size = _size(world, call)
     start = _start(call)
@@ -135,6 +136,17 @@ def _listing(
     reply = Reply.json(body, headers=applied(call, size))
     world.pages.put(kept_under, reply)
     return reply
+
+
+def _check_options(world: World, call: Call) -> None:
+    """Raise ``Refusal`` (400) for query options that this service is set not to know."""
+    refused = {
+        "$expand": not world.behaviour.property_reads,
+        "$filter": not world.behaviour.message_filters,
+    }
+    for name, off in refused.items():
+        if off and name in call.query:
+            raise Refusal(400, "ErrorInvalidUrlQuery", f"The query option {name} is not supported.")
 
 
 def _size(world: World, call: Call) -> int:

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from atlas_async import RestoreWish, Selection
 from atlas_async.catalog.layout import DEK_KEY
 from atlas_async.config.settings import S3Settings
+from atlas_async.model.restoring import Step
 from atlas_async.operations.key_check import Protects
 from atlas_async.operations.key_plan import ProtectionWish
 from atlas_async.store.protection import LockMode
@@ -146,6 +148,31 @@ async def test_a_reader_reads_and_writes_nothing(
         bucket = yard.settings.bucket
         async with client_of_the_environment(role) as client:
             await refused(client.put_object(Bucket=bucket, Key="data/x", Body=b""))
+            await refused(client.delete_object(Bucket=bucket, Key=DEK_KEY))
+
+
+async def test_a_restorer_restores_and_changes_no_backup(
+    minio: S3Settings, become: Callable[..., Awaitable[Any]], tmp_path: Path
+) -> None:
+    """Restore, restore again, take back, drill; below journals alone anything can be written."""
+    async with yard_over(minio, tmp_path / "yard") as yard:
+        async with yard.engine() as atlas:
+            assert (await atlas.backup([USER])).exit_code == 0
+        role = await become("Restorer", yard)
+        wish = RestoreWish(Selection(mailbox=USER))
+        async with yard.engine() as atlas:
+            (report,) = await atlas.restore([wish])
+            assert (report.exit_code, report.error) == (0, "")
+            assert report.total(Step.CREATE) == TINY.messages
+            (again,) = await atlas.restore([wish])
+            assert (again.exit_code, again.total(Step.ALREADY)) == (0, TINY.messages)
+            undone = await atlas.undo_restore(USER, report.job_id)
+            assert (undone.exit_code, undone.removed) == (0, TINY.messages)
+            assert (await atlas.drill([USER])).exit_code == 0
+        bucket = yard.settings.bucket
+        async with client_of_the_environment(role) as client:
+            for key in ("data/x", f"catalog/{USER}/head", f"manifests/{USER}/x.json", DEK_KEY):
+                await refused(client.put_object(Bucket=bucket, Key=key, Body=b""))
             await refused(client.delete_object(Bucket=bucket, Key=DEK_KEY))
 
 
