@@ -95,6 +95,7 @@ class GraphWriter:
         self._able = _Abilities()
         self.bytes_sent = 0
         self.repeated: set[str] = set()
+        self._unmarked: set[str] = set()
 
     @property
     def mailbox_id(self) -> str:
@@ -209,10 +210,14 @@ class GraphWriter:
             GraphError: See the other subclasses.
         """
         key = str(letter.get("internetMessageId") or "")
+        if not alone and not self._able.expands:
+            # Without marks only its being new tells a message from others of its id.
+            self._unmarked.update(i.object_id for i in await self.find(folder_id, key, mark))
 
         async def confirm() -> JsonObject | None:
             for found in await self.find(folder_id, key, mark):
-                if found.mark == mark or (alone and not found.mark):
+                unmarked = (alone or not self._able.expands) and not found.mark
+                if found.mark == mark or (unmarked and found.object_id not in self._unmarked):
                     return {"id": found.object_id}
             self.repeated.add(mark)
             return None
@@ -224,7 +229,10 @@ class GraphWriter:
             confirm=confirm,
             success=CREATED,
         )
-        return _id_of(answer, self._where())
+        created = _id_of(answer, self._where())
+        if not self._able.expands:
+            self._unmarked.add(created)
+        return created
 
     async def create_from_mime(self, folder_id: str, mime: bytes, *, message_id: str) -> str:
         """Create a draft from MIME and return its id; see ``TargetMailbox``.
