@@ -52,7 +52,7 @@ def mime_message(mime: bytes, now: datetime, behaviour: Behaviour) -> NewMessage
         parsed = message_from_bytes(mime, policy=_POLICY)
         return _made(parsed, now, behaviour)
     # The parser of the standard library raises several of these on hostile headers.
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError, NameError) as error:
         raise Refusal(400, "ErrorMimeContentInvalid", "The MIME content is invalid.") from error
 
 
@@ -62,8 +62,6 @@ def _made(parsed: EmailMessage, now: datetime, behaviour: Behaviour) -> NewMessa
     if body is not None:
         kind = "html" if body.get_content_subtype() == "html" else "text"
         values["body"] = {"contentType": kind, "content": _text(body)}
-    for header, name in _RECIPIENTS:
-        values[name] = _recipients(parsed.get_all(header, []))
     writers = _recipients(parsed.get_all("From", []))
     senders = _recipients(parsed.get_all("Sender", [])) or writers
     if writers:
@@ -74,6 +72,9 @@ def _made(parsed: EmailMessage, now: datetime, behaviour: Behaviour) -> NewMessa
     if told[:4] in _IMPORTANCE or told[:1] in _IMPORTANCE:
         values["importance"] = _IMPORTANCE.get(told[:4]) or _IMPORTANCE[told[:1]]
     made = new_message(values, now, behaviour)
+    # Nobody resolves the recipients of a letter: those that are no addresses stay as they are.
+    for header, name in _RECIPIENTS:
+        made.base[name] = _recipients(parsed.get_all(header, []))
     made.base["internetMessageHeaders"] = [
         {"name": name, "value": " ".join(str(value).split())} for name, value in parsed.items()
     ]

@@ -93,6 +93,7 @@ class GraphWriter:
         self._folders = FolderReader(client, lane, principal.user_id)
         self._attachments = AttachmentReader(client, lane, principal.user_id)
         self._able = _Abilities()
+        self._root_id = ""
         self.bytes_sent = 0
         self.repeated: set[str] = set()
         self._unmarked: set[str] = set()
@@ -120,7 +121,9 @@ class GraphWriter:
             ConsentError: Mail.ReadWrite is missing, or this mailbox is out of its scope.
             GraphError: See the other subclasses.
         """
-        return await self._folders.listing(recoverable=False)
+        listing = await self._folders.listing(recoverable=False)
+        self._root_id = listing.root_id
+        return listing
 
     async def create_folder(self, parent_id: str, name: str, *, hidden: bool) -> tuple[str, bool]:
         """Return the id of the child of this name, and whether it was created now."""
@@ -134,7 +137,7 @@ class GraphWriter:
             body["isHidden"] = True
         try:
             answer = await self._send(
-                ("mailFolders", parent_id, "childFolders"),
+                self._below(parent_id),
                 body,
                 where=f"folder {name!r}",
                 confirm=confirm,
@@ -146,10 +149,16 @@ class GraphWriter:
             return found, False
         return _id_of(answer, self._where()), True
 
+    def _below(self, parent_id: str) -> tuple[str, ...]:
+        """Return the path of a folder's children; those of the root have one of their own."""
+        if parent_id == self._root_id:
+            return ("mailFolders",)
+        return ("mailFolders", parent_id, "childFolders")
+
     async def _child(self, parent_id: str, name: str) -> str | None:
         async for page in self._pages(
             self._url(
-                *("mailFolders", parent_id, "childFolders"),
+                *self._below(parent_id),
                 query={"$select": "id,displayName", "$top": "100", "includeHiddenFolders": "true"},
             )
         ):
@@ -186,7 +195,9 @@ class GraphWriter:
                 f"and ep/value eq '{_quoted(mark)}')"
             )
         pages = self._listing(folder_id, f"id,{_KEY}", PRESENT_PAGE, wanted)
-        return [_present(item) async for page in pages for item in page]
+        found = [_present(item) async for page in pages for item in page]
+        # A server may pass over a filter that it does not know, and answer with everything.
+        return [item for item in found if item.key == message_id or (mark and item.mark == mark)]
 
     async def folder_of(self, object_id: str) -> str | None:
         """Return the id of the folder a message is in, deleted or not; None when it is gone."""

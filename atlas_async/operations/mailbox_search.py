@@ -12,16 +12,16 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 
 from atlas_async.catalog.content import read_message
 from atlas_async.catalog.layout import REPLICA_MARKER_KEY
-from atlas_async.catalog.reader import MailboxReader
 from atlas_async.clock import Clock
 from atlas_async.errors import AtlasError, IntegrityError, NewerFormat, ObjectNotFound, StoreError
 from atlas_async.model.events import Event, SearchProgress
 from atlas_async.model.record import MessageRecord
-from atlas_async.operations.found import FindReport, IndexMode, Match, Newest, Take
+from atlas_async.operations.found import FindReport, IndexMode, Newest, Take
 from atlas_async.operations.selection import Selected, told_by_message
-from atlas_async.search.index import Hits, SearchIndex
+from atlas_async.operations.whereabouts import Whereabouts
+from atlas_async.search.hits import Hits
+from atlas_async.search.index import SearchIndex
 from atlas_async.search.indexing import LARGE_BYTES, Indexing, slot_of_content
-from atlas_async.search.locating import Locator
 from atlas_async.search.query import Conditions
 
 OPENED_AT_ONCE: Final = 16
@@ -80,8 +80,7 @@ class MailboxSearch:
         self._delivering = anyio.Lock()
         self._waiting: list[MessageRecord] = []
         self._errors: list[AtlasError] = []
-        self._newest_id: str | None = None
-        self._locators: tuple[Locator | None, Locator] | None = None
+        self._whereabouts = Whereabouts(selected, self._notice)
 
     async def run(self) -> None:
         """Search.
@@ -94,7 +93,7 @@ class MailboxSearch:
         hits = await self._look_up()
         if not self._work.searching or self._work.stopped():
             return
-        self._newest_id = await MailboxReader(self._vault).newest_id()
+        await self._whereabouts.open()
         send, receive = anyio.create_memory_object_stream[_Open](OPENED_AT_ONCE)
         async with anyio.create_task_group() as group:
             for _ in range(OPENED_AT_ONCE):
@@ -150,108 +149,48 @@ class MailboxSearch:
         async with receive:
             async for one in receive:
                 try:
-                    if not self._is_too_old(one.record) and not self._work.stopped():
-                        await self._open(one)
-                except IntegrityError as error:
-                    object_id = one.record["object_id"]
-                    self._report.leave_out(self._selected.mailbox_id, object_id, error)
+                    found = await self._open(one)
+                    if found is not None:
+                        await self._matched(found)
                 except AtlasError as error:
                     self._errors.append(error)
                     scope.cancel()
 
-    async def _open(self, one: _Open) -> None:
-        if one.record["size_bytes"] > LARGE_BYTES:
+    async def _open(self, one: _Open) -> MessageRecord | None:
+        """Return the record of a message that matches; one that cannot be read is told."""
+        if self._is_too_old(one.record) or self._work.stopped():
+            return None
+        try:
+            if one.record["size_bytes"] <= LARGE_BYTES:
+                return await self._compared(one)
             async with self._large:  # parsed, each takes several times its size
-                await self._compare(one)
-        else:
-            await self._compare(one)
+                return await self._compared(one)
+        except IntegrityError as error:
+            self._report.leave_out(self._selected.mailbox_id, one.record["object_id"], error)
+            return None
 
-    async def _compare(self, one: _Open) -> None:
+    async def _compared(self, one: _Open) -> MessageRecord | None:
         self._report.opened += 1
         stored = await read_message(self._vault, one.record)
         conditions = self._work.conditions
-        if await to_thread.run_sync(conditions.hold, one.numbers, stored.resource):
-            told = self._is_told_by_message(one.record)
-            await self._matched(told_by_message(stored) if told else one.record)
+        if not await to_thread.run_sync(conditions.hold, one.numbers, stored.resource):
+            return None
+        return told_by_message(stored) if self._is_told_by_message(one.record) else one.record
 
     async def _matched(self, record: MessageRecord) -> None:
         self._waiting.append(record)
-        at_once = self._selected.snapshot.snapshot_id == self._newest_id
-        if len(self._waiting) >= (1 if at_once and self._is_single else LOCATED_AT_ONCE):
+        if len(self._waiting) >= (1 if self._whereabouts.are_known else LOCATED_AT_ONCE):
             waiting, self._waiting = self._waiting, []
             await self._deliver(waiting)
-
-    @property
-    def _is_single(self) -> bool:
-        """Whether there is but one snapshot that a match can be in."""
-        return len(self._selected.snapshots) == 1 or not self._selected.exact
 
     async def _deliver(self, records: Sequence[MessageRecord]) -> None:
         """Hand matches on, with where they were last."""
         if not records:
             return
         async with self._delivering:
-            ids = [record["object_id"] for record in records]
-            newest = await self._in_newest(ids)
-            last_seen = await self._last_seen(ids, newest)
-            made_at = {item.snapshot_id: item.created_at for item in self._selected.snapshots}
-            for record in records:
-                object_id = record["object_id"]
-                snapshot_id = last_seen.get(object_id, self._selected.snapshot.snapshot_id)
-                match = Match(
-                    mailbox_id=self._selected.mailbox_id,
-                    snapshot_id=snapshot_id,
-                    last_seen=made_at[snapshot_id],
-                    record=record,
-                    folder=self._selected.folder_path(record["folder_id"]),
-                    is_in_newest=object_id in newest,
-                )
+            for match in await self._whereabouts.matches(records):
                 self._report.found += 1
                 await self._work.sink(match)
-
-    async def _in_newest(self, object_ids: Sequence[str]) -> frozenset[str]:
-        """Return which messages the mailbox's newest snapshot has."""
-        if self._selected.snapshot.snapshot_id == self._newest_id and self._is_single:
-            return frozenset(object_ids)
-        newest, _ = await self._open_locators()
-        # Atlas's snapshots show all that Atlas had seen until then.
-        if newest is None:
-            return frozenset() if self._selected.exact else frozenset(object_ids)
-        return frozenset(await newest.locate(object_ids))
-
-    async def _last_seen(
-        self, object_ids: Sequence[str], in_newest: frozenset[str]
-    ) -> dict[str, str]:
-        """Return the newest of the selected snapshots that has each message."""
-        if self._is_single:
-            return {}
-        newest = self._selected.snapshot.snapshot_id
-        found = {i: newest for i in object_ids if i in in_newest and newest == self._newest_id}
-        left = [object_id for object_id in object_ids if object_id not in found]
-        if left:
-            _, selected = await self._open_locators()
-            found.update(await selected.locate(left))
-        return found
-
-    async def _open_locators(self) -> tuple[Locator | None, Locator]:
-        """Return who tells where messages are: in the newest snapshot, in those selected."""
-        if self._locators is None:
-            runs = {}
-            ids = [item.snapshot_id for item in self._selected.snapshots]
-            reader = MailboxReader(self._vault)
-            for snapshot_id in dict.fromkeys(
-                [*ids, *([self._newest_id] if self._newest_id else ())]
-            ):
-                descriptor = await reader.descriptor(snapshot_id)
-                if descriptor is not None:
-                    runs[snapshot_id] = descriptor.runs
-            pairs = [(name, runs[name]) for name in ids if name in runs]
-            newest = runs.get(self._newest_id or "")
-            self._locators = (
-                None if newest is None else Locator(self._vault, [(self._newest_id or "", newest)]),
-                Locator(self._vault, pairs),
-            )
-        return self._locators
 
     async def _look_up(self) -> Hits | None:
         """Return what the index says of the texts; None where it is not asked."""

@@ -7,7 +7,6 @@ again.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
@@ -25,15 +24,15 @@ from atlas_async.catalog.search_index import (
 )
 from atlas_async.catalog.vault import Vault
 from atlas_async.errors import (
-    FormatError,
     IntegrityError,
     NewerFormat,
     ObjectNotFound,
     StoreError,
 )
 from atlas_async.search.draft import Draft
+from atlas_async.search.hits import Hits, check_shard, mark, shards_with
 from atlas_async.search.merging import Loaded, merged, put_part, read_part
-from atlas_async.search.part import Table, entries_of, ranks_of
+from atlas_async.search.part import Table
 from atlas_async.search.query import Condition
 from atlas_async.search.words import RULES, Lookup
 from atlas_async.store.base import list_all
@@ -44,8 +43,6 @@ SMALLEST_TIER: Final = 4_096
 """Segments of up to so many messages are of one size; so are those of up to eight times as many."""
 CACHED_SHARDS: Final = 8
 """Shards that are held while one query is looked up."""
-BEYOND: Final = "\U0010ffff"
-"""Follows whatever a term can go on with."""
 
 
 class SearchIndex:
@@ -161,7 +158,8 @@ class SearchIndex:
             try:
                 one = await merged(self._vault, crowd)
             except (ObjectNotFound, IntegrityError):
-                await self.drop_damaged()
+                if not await self.drop_damaged():
+                    return  # a store that tells one thing now and another then
                 continue
             self._segments = [item for item in self._segments if item not in crowd]
             self._append(one)
@@ -223,8 +221,8 @@ class SearchIndex:
         except StoreError:
             return
 
-    async def drop_damaged(self) -> None:
-        """Leave out every segment of which a part cannot be read."""
+    async def drop_damaged(self) -> bool:
+        """Leave out every segment of which a part cannot be read; tell whether there was one."""
         kept = []
         for loaded in self._segments:
             try:
@@ -232,12 +230,14 @@ class SearchIndex:
                     where = index_part_key(self._vault.mailbox_id, part.checksum)
                     plaintext = await read_part(self._vault, part)
                     if part is not loaded.segment.table:
-                        await to_thread.run_sync(_check_shard, plaintext, len(loaded.table), where)
+                        await to_thread.run_sync(check_shard, plaintext, len(loaded.table), where)
             except (ObjectNotFound, IntegrityError):
                 self._note_damage(loaded.segment)
             else:
                 kept.append(loaded)
+        dropped = len(kept) < len(self._segments)
         self._segments = kept
+        return dropped
 
     async def hits(self, conditions: Sequence[Condition]) -> Hits:
         """Look texts up.
@@ -264,7 +264,7 @@ class SearchIndex:
             here = -1
             for lookup in condition.phrase.lookups():
                 ranks = bytearray(size)
-                for part in _shards_with(loaded.segment, tag, lookup):
+                for part in shards_with(loaded.segment, tag, lookup):
                     await self._mark_hits(ranks, part, tag, lookup)
                 here &= int.from_bytes(ranks, "big")
                 if not here:
@@ -283,25 +283,8 @@ class SearchIndex:
         where = index_part_key(self._vault.mailbox_id, part.checksum)
         term = (tag + lookup.term).encode()
         await to_thread.run_sync(
-            partial(_mark, ranks, plaintext, term, prefix=lookup.prefix, where=where)
+            partial(mark, ranks, plaintext, term, prefix=lookup.prefix, where=where)
         )
-
-
-class Hits:
-    """Where texts may be: for each segment and text a byte for each message."""
-
-    def __init__(self, found: Sequence[tuple[Table, Sequence[bytes | None]]]) -> None:
-        self._found = found
-
-    def may_hold(self, slot: int, numbers: Sequence[int]) -> bool | None:
-        """Tell whether a message may have these texts; None when the index does not cover it."""
-        for table, flags in self._found:
-            rank = table.rank(slot)
-            if rank is not None:
-                return rank in table.dense or all(
-                    (mine := flags[number]) is None or mine[rank] for number in numbers
-                )
-        return None
 
 
 async def delete_index(vault: Vault) -> tuple[int, int]:
@@ -315,38 +298,3 @@ async def delete_index(vault: Vault) -> tuple[int, int]:
     for info in sorted(found, key=lambda item: item.key != head):
         await vault.store.delete(info.key)
     return len(found), sum(info.size for info in found)
-
-
-def _shards_with(segment: IndexSegment, tag: str, lookup: Lookup) -> tuple[PartRef, ...]:
-    """Return the shards in which terms of a lookup may be."""
-    firsts = [shard.first for shard in segment.shards]
-    term = tag + lookup.term
-    start = max(bisect_right(firsts, term) - 1, 0)
-    end = bisect_right(firsts, term + BEYOND) if lookup.prefix else start + 1
-    return segment.shards[start:end]
-
-
-def _mark(ranks: bytearray, plaintext: bytes, term: bytes, *, prefix: bool, where: str) -> None:
-    """Set the bytes of messages that have a term, or one that begins with it."""
-    for entry, postings in entries_of(plaintext, where=where):
-        if entry < term:
-            continue
-        if entry != term and not (prefix and entry.startswith(term)):
-            return
-        _set(ranks, postings, where)
-
-
-def _set(ranks: bytearray, postings: bytes, where: str) -> None:
-    try:
-        for rank in ranks_of(postings):
-            ranks[rank] = 1
-    except (IndexError, ValueError):
-        msg = "a shard of the index names messages that its segment has not"
-        raise FormatError(msg, where=where) from None
-
-
-def _check_shard(plaintext: bytes, documents: int, where: str) -> None:
-    """Raise ``FormatError`` when a shard cannot be used."""
-    ranks = bytearray(documents)
-    for _, postings in entries_of(plaintext, where=where):
-        _set(ranks, postings, where)

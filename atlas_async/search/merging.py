@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from anyio import to_thread
 
-from atlas_async.catalog.layout import index_part_key
+from atlas_async.catalog.layout import index_part_key, index_prefix
 from atlas_async.catalog.search_index import IndexSegment, PartRef
 from atlas_async.catalog.vault import Vault
 from atlas_async.crypto.envelope import sha256_hex
+from atlas_async.errors import FormatError
 from atlas_async.search.draft import SHARD_BYTES
 from atlas_async.search.part import ShardDraft, Table, entries_of, joined
 
@@ -48,16 +49,17 @@ async def merged(vault: Vault, sources: Sequence[Loaded]) -> Loaded:
     for source in sources:
         bases.append(total)
         total += len(source.table)
-    cursors = [
-        _Cursor(vault, source.segment.shards, base)
-        for source, base in zip(sources, bases, strict=True)
-    ]
+    cursors = [_Cursor(vault, source, base) for source, base in zip(sources, bases, strict=True)]
     shards: list[PartRef] = []
     draft = ShardDraft()
     while True:
         for cursor in cursors:
             await cursor.load()
-        await to_thread.run_sync(_merge_some, cursors, draft)
+        try:
+            await to_thread.run_sync(_merge_some, cursors, draft)
+        except (IndexError, ValueError) as error:
+            msg = f"postings of the index cannot be parsed: {error}"
+            raise FormatError(msg, where=index_prefix(vault.mailbox_id)) from None
         ended = all(cursor.ended for cursor in cursors)
         if draft.size >= SHARD_BYTES or (ended and draft.size):
             plaintext = await to_thread.run_sync(draft.plaintext)
@@ -79,13 +81,14 @@ async def merged(vault: Vault, sources: Sequence[Loaded]) -> Loaded:
 class _Cursor:
     """Where one source stands: its current term with its postings."""
 
-    def __init__(self, vault: Vault, shards: Sequence[PartRef], base: int) -> None:
+    def __init__(self, vault: Vault, source: Loaded, base: int) -> None:
         self._vault = vault
-        self._left = list(reversed(shards))
+        self._left = list(reversed(source.segment.shards))
+        self._documents = len(source.table)
         self._entries: Iterator[tuple[bytes, bytes]] | None = None
-        self.base = base
+        self._base = base
+        self._postings = b""
         self.term: bytes | None = None
-        self.postings = b""
 
     @property
     def ended(self) -> bool:
@@ -101,9 +104,14 @@ class _Cursor:
             self._entries = entries_of(plaintext, where=where)
             await to_thread.run_sync(self.step)
 
+    @property
+    def place(self) -> tuple[bytes, int, int]:
+        """The current postings, by how much they are raised, and messages of the source."""
+        return self._postings, self._base, self._documents
+
     def step(self) -> None:
         """Go to the next term of the shard; to none at its end."""
-        self.term, self.postings = next(self._entries or iter(()), (None, b""))
+        self.term, self._postings = next(self._entries or iter(()), (None, b""))
 
 
 def _merge_some(cursors: Sequence[_Cursor], draft: ShardDraft) -> None:
@@ -114,7 +122,7 @@ def _merge_some(cursors: Sequence[_Cursor], draft: ShardDraft) -> None:
             return
         term = min(terms)
         here = [cursor for cursor in cursors if cursor.term == term]
-        draft.add(term, joined([(cursor.postings, cursor.base) for cursor in here]))
+        draft.add(term, joined([cursor.place for cursor in here]))
         for cursor in here:
             cursor.step()
         if any(cursor.term is None for cursor in here):

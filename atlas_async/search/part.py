@@ -77,19 +77,26 @@ def last_rank(postings: bytes) -> int:
     return rank
 
 
-def joined(parts: Sequence[tuple[bytes, int]]) -> bytes:
+def joined(parts: Sequence[tuple[bytes, int, int]]) -> bytes:
     """Return the postings of several segments as one.
 
     Args:
-        parts: Postings, and by how much their ranks are raised; each part's are above the last's.
+        parts: Postings, by how much their ranks are raised, and how many messages their segment
+            has; each part's are above the last's.
+
+    Raises:
+        IndexError, ValueError: Postings end too early, or name messages that there are not.
     """
     target = bytearray()
     last = 0
-    for postings, shift in parts:
+    for postings, shift, documents in parts:
         first, place = get_varint(postings, 0)
         put_varint(target, first + shift - last)
         target += postings[place:]
-        last = last_rank(postings) + shift
+        rank = last_rank(postings)
+        if rank >= documents:
+            raise ValueError("there is no such message")
+        last = rank + shift
     return bytes(target)
 
 
@@ -143,6 +150,8 @@ def entries_of(plaintext: bytes, *, where: str) -> Iterator[tuple[bytes, bytes]]
             term = term[:shared] + data[place : place + length]
             place += length
             length, place = get_varint(data, place)
+            if not length:
+                raise ValueError("a term that no message has")
             yield term, data[place : place + length]
             place += length
         if place > len(data):

@@ -101,7 +101,7 @@ class Phrase:
         last = len(self.words) - 1
         for place, word in enumerate(self.words):
             if not is_spaceless(word):
-                open_end = place == last and not self.whole and len(word) < TERM_CHARS
+                open_end = place == last and not self.whole
                 found.append(Lookup(word[:TERM_CHARS], open_end))
             elif place < last and is_spaceless(self.words[place + 1]):
                 found.append(Lookup(word + self.words[place + 1], prefix=False))

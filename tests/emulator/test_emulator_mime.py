@@ -114,15 +114,42 @@ async def test_a_plain_letter_has_no_attachments(probe: GraphProbe) -> None:
     [
         b"",
         b"no headers at all",
-        b"Subject: =?nonsense?b?w4Q=?=\r\nContent-Type: text/plain; charset=klingon\r\n\r\n\xff\xfe",
-        b"To: <<>>, @, \xff\r\nDate: yesterday\r\n\r\nx",
+        b"To: root, undisclosed-recipients:;\r\nDate: yesterday\r\n\r\nx",
         b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ncut off",
         b"Content-Type: message/rfc822\r\n\r\n",
     ],
 )
-async def test_odd_mime_never_breaks_the_service(probe: GraphProbe, mime: bytes) -> None:
-    """What is hardly MIME becomes a draft or is 400."""
-    assert (await _post(probe, mime)).status in {201, 400}
+async def test_odd_mime_becomes_a_draft(probe: GraphProbe, mime: bytes) -> None:
+    """What is hardly MIME is stored all the same."""
+    assert (await _post(probe, mime)).status == 201
+
+
+@pytest.mark.parametrize(
+    "mime",
+    [
+        b"Sender: =?@\r\n\r\nx",
+        b"From: :]\x00;<\x00:\r\n\r\nx",
+        b"Reply-To: 1\\@[\t \r\n\r\nx",
+        b"To: a@[\r\n\r\nx",
+    ],
+)
+async def test_hostile_headers_never_break_the_service(probe: GraphProbe, mime: bytes) -> None:
+    """Headers over which Python's parser stumbles, in some of its versions, are 400 at worst."""
+    answer = await _post(probe, mime)
+
+    assert answer.status == 201 or answer.code == "ErrorMimeContentInvalid"
+
+
+async def test_unknown_character_sets_are_read_as_bytes(probe: GraphProbe) -> None:
+    """A body in a character set that nobody knows keeps what can be read; it is no attachment."""
+    mime = b"To: root\r\nContent-Type: text/plain; charset=klingon\r\n\r\nt\xe9xt"
+
+    made = await _post(probe, mime)
+    parts = await probe.get(f"{USER}/messages/{made.body['id']}/attachments")
+
+    assert made.body["body"] == {"contentType": "text", "content": "t\xe9xt"}
+    assert made.body["toRecipients"][0]["emailAddress"]["address"] == "root"
+    assert parts.body["value"] == []
 
 
 async def test_mime_limits(emulator: Emulator, probe: GraphProbe) -> None:
@@ -146,7 +173,7 @@ async def test_what_is_no_base64_is_refused(probe: GraphProbe) -> None:
     """Malformed base64 is 400 with its own code; line breaks are no fault."""
     headers = {"Content-Type": "text/plain"}
 
-    answer = await probe.send("POST", f"{USER}/messages", headers=headers, data=b"abc*")
+    answer = await probe.send("POST", f"{USER}/messages", headers=headers, data=b"YWJj*YWJj")
 
     assert (answer.status, answer.code) == (400, "ErrorMimeContentInvalidBase64String")
 

@@ -274,6 +274,17 @@ async def test_properties_that_follow_the_message_are_not_changed_later(
     assert told[made["id"]]["extended"]["SystemTime 0x39"] == "2019-04-05T06:07:00Z"
 
 
+async def test_flags_follow_the_message(probe: GraphProbe) -> None:
+    """0x0E07 tells whether the message is read now, not what was posted."""
+    made = await _create(probe, singleValueExtendedProperties=_set(flags="1"))
+    path = f"{USER}/messages/{made['id']}"
+
+    await probe.send("PATCH", path, {"isRead": False})
+    shown = await probe.get(f"{path}?{_expand('Integer 0x0E07')}")
+
+    assert shown.body["singleValueExtendedProperties"][0]["value"] == "0"
+
+
 async def test_transport_headers_and_class_are_shown(probe: GraphProbe) -> None:
     """0x007D becomes internetMessageHeaders, 0x0071 the conversation, 0x001A the class."""
     index = "AQHaAAECAwQFBgcICQoLDA0ODxAREg=="
@@ -387,8 +398,11 @@ async def test_unknown_names_are_refused_in_updates(probe: GraphProbe) -> None:
 
 async def test_copies_keep_properties_and_headers(probe: GraphProbe) -> None:
     """A copy has the extended properties and headers of the message it was made from."""
-    marks = [*_set(color="Copied"), {"id": "String 0x007D", "value": "X-A: 1\r\n\r\n"}]
-    made = await _create(probe, singleValueExtendedProperties=marks)
+    made = await _create(
+        probe,
+        internetMessageHeaders=[{"name": "X-A", "value": "1"}],
+        singleValueExtendedProperties=_set(color="Copied"),
+    )
 
     path = f"{USER}/messages/{made['id']}"
     copy = await probe.send("POST", f"{path}/copy", {"destinationId": "archive"})

@@ -268,6 +268,32 @@ async def test_a_message_deleted_meanwhile_takes_no_attachment(
     assert (answer.status, answer.code) == (404, "ErrorItemNotFound")
 
 
+async def test_a_message_moved_meanwhile_keeps_its_immutable_id_only(
+    emulator: Emulator, probe: GraphProbe
+) -> None:
+    """A session opened by the id that changes with a move ends with the move; the other goes on."""
+    statuses = []
+    for prefer in ("", 'IdType="ImmutableId"'):
+        made = await probe.send(
+            "POST", f"{USER}/mailFolders/inbox/messages", {"subject": "x"}, prefer=prefer
+        )
+        path = f"{USER}/messages/{made.body['id']}"
+        opened = await probe.send(
+            "POST",
+            f"{path}/attachments/createUploadSession",
+            {"AttachmentItem": {"attachmentType": "file", "name": "a", "size": len(DATA)}},
+            prefer=prefer,
+        )
+        upload = Upload(probe, made.body["id"], opened.body["uploadUrl"], len(DATA))
+        await upload.put(0, HALF)
+        emulator.control.mutate(
+            ADDRESS, {"op": "move", "message": made.body["id"], "folder": "archive"}
+        )
+        statuses.append((await upload.put(HALF, len(DATA))).status)
+
+    assert statuses == [404, 201]
+
+
 async def test_faults_reach_upload_urls(emulator: Emulator, probe: GraphProbe) -> None:
     """A rule can break ranges; one that is not carried out leaves the session as it was."""
     upload = await _open(probe)
@@ -414,3 +440,21 @@ async def test_bytes_without_a_told_length_count(small: Corpus) -> None:
         ]
 
     assert [answer.status for answer in answers] == [201, 201, 429]
+
+
+@pytest.mark.parametrize(("counted", "status"), [(True, 429), (False, 201)])
+async def test_bytes_of_requests_refused_for_other_reasons_count(
+    small: Corpus, counted: bool, status: int
+) -> None:
+    """A write beyond the concurrency has used up bytes as well, unless that is switched off."""
+    behaviour = _throttled(throttled_bytes=counted, mailbox_concurrent=0)
+    async with (
+        Emulator(small, behaviour=behaviour, clock=FakeClock()) as emulator,
+        GraphProbe(emulator) as probe,
+    ):
+        body = {"subject": "x", "body": {"content": "y" * 3_000_000}}
+        early = await probe.send("POST", f"{USER}/messages", body)
+        emulator.control.configure(mailbox_concurrent=4)
+        later = await probe.send("POST", f"{USER}/messages", body)
+
+    assert (early.status, later.status) == (429, status)

@@ -95,7 +95,7 @@ async def test_a_point_in_time_and_a_range(rig: Rig, tmp_path: Path) -> None:
     """As of a moment, what was deleted since is there; over a time, all that ever was."""
     before = datetime.now(UTC)
     deleted = rig.messages_in("inbox")[0]["immutableId"]
-    rig.mutate(op="delete", id=deleted, hard=True)
+    rig.mutate(op="delete", message=deleted, hard=True)
     rig.mutate(op="create", folder="inbox", subject="later")
     await rig.back_up_user()
     now = {line["object_id"] for line in manifest_of(await exported(rig, tmp_path / "now"))}

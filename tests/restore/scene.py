@@ -189,12 +189,13 @@ def difference(
     wanted: Counter[tuple[tuple[str, ...], Essence]], found: Counter[tuple[tuple[str, ...], Essence]]
 ) -> None:
     """Assert that two mailboxes hold the same, but for links that have become files."""
-    assert _linkless(wanted) == _linkless(found)
+    assert linkless(wanted) == linkless(found)
 
 
-def _linkless(
+def linkless(
     messages: Counter[tuple[tuple[str, ...], Essence]],
 ) -> Counter[tuple[tuple[str, ...], Essence]]:
+    """Return messages with the number of their links in place of links, or of the files they became."""
     changed: Counter[tuple[tuple[str, ...], Essence]] = Counter()
     for (path, essence_), number in messages.items():
         *rest, parts = essence_

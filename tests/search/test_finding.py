@@ -12,15 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlas_async.catalog.layout import segment_key
 from atlas_async.errors import SnapshotNotFound, UsageError
 from atlas_async.model.events import Event, SearchProgress
 from atlas_async.operations.found import IndexMode
 from atlas_async.operations.selection import Selection
-from atlas_async.search.query import Query
+from atlas_async.search.query import Conditions, Query
 from atlas_async.search.words import words_of
 from atlas_async.store.memory import MemoryStore
-from tests.fakes.vaults import MAILBOX, OTHER_MAILBOX, existing_store, new_vault
-from tests.search.posts import Post, committed, ids, search
+from tests.fakes.vaults import MAILBOX, OTHER_MAILBOX, existing_store, new_vault, plant
+from tests.search.posts import Post, committed, ids, search, stored
 
 EVERY = Selection(made_from=datetime(1, 1, 1, tzinfo=UTC))
 
@@ -284,6 +285,38 @@ async def test_one_old_snapshot_says_what_is_still_there() -> None:
         ("aaaa-1", False),
         ("aaaa-1", True),
     }
+
+
+async def test_newest_snapshot_that_is_damaged() -> None:
+    """An older snapshot is searched all the same; that the newest cannot be asked is said once."""
+    store = existing_store()
+    vault = new_vault(store)
+    one = await committed(vault, "aaaa-1", {"a": Post("x"), "b": Post("x")})
+    more = {f"c{number}": Post("x") for number in range(50)}
+    two = await committed(vault, "bbbb-2", more, base=one, created_at="2026-04-22T12:00:00.000Z")
+    (ref,) = two.runs[-1].segments
+    await plant(store, segment_key(MAILBOX, ref.checksum), b"x" * 50)
+    for selection in (
+        Selection(snapshot="aaaa-1"),
+        Selection(made_before=datetime(2026, 4, 21, tzinfo=UTC)),
+    ):
+        report = await search(store, Query(subject=("x",)), selection=selection)
+        assert ids(report) == {"a", "b"}
+        assert {m.snapshot_id for m in report.matches} == {"aaaa-1"}
+        assert report.exit_code == 0
+        assert len(report.notices) == 1
+        assert "what the newest snapshot has is not known" in report.notices[0]
+
+
+async def test_attachments_that_are_not_stored_count() -> None:
+    """A message that Graph said has attachments has them, whether or not they could be stored."""
+    store = existing_store()
+    vault = new_vault(store)
+    record = await stored(vault, "a", Post("x"))
+    assert not record["has_attachments"]
+    conditions = Conditions(Query(has_attachment=True))
+    assert conditions.open_for(record) is None
+    assert conditions.open_for({**record, "has_attachments": True}) == ()
 
 
 async def test_folders_and_times() -> None:

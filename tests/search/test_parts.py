@@ -73,12 +73,19 @@ def test_joining(parts: list[list[int]]) -> None:
     """Joined postings are those of all parts, each raised above the ones before."""
     shift, wanted, given_parts = 0, [], []
     for ranks in parts:
-        given_parts.append((postings(ranks), shift))
+        given_parts.append((postings(ranks), shift, ranks[-1] + 1))
         wanted += [rank + shift for rank in ranks]
         shift += ranks[-1] + 1
     result = joined(given_parts)
     assert list(ranks_of(result)) == wanted
     assert last_rank(result) == wanted[-1]
+
+
+@pytest.mark.parametrize("one", [(b"\x05", 0, 5), (b"\x80", 0, 9), (b"", 0, 9)])
+def test_postings_that_cannot_be_joined(one: tuple[bytes, int, int]) -> None:
+    """Postings that name a message that is not there, or end too early, are refused."""
+    with pytest.raises((ValueError, IndexError)):
+        joined([one])
 
 
 @given(st.lists(st.integers(0, (1 << 64) - 1), unique=True), st.sets(st.integers(0, 5)))

@@ -10,7 +10,11 @@ from atlas_async.errors import UsageError
 from atlas_async.search.words import TERM_CHARS, Phrase, folded, terms_of, words_of
 
 LETTERS = "abAB12éÉßſﬁＡ１東京都かがｶﾞタコスไทยกিन्दी한국어 .,-_@\u00ad\u200b\u0301İıΣσςйИ"
-TEXTS = st.text(st.sampled_from(LETTERS), max_size=30) | st.text(max_size=20)
+TEXTS = (
+    st.text(st.sampled_from(LETTERS), max_size=30)
+    | st.text("東京都a ", max_size=8)
+    | st.text(max_size=20)
+)
 
 
 @pytest.mark.parametrize(

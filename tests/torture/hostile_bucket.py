@@ -21,6 +21,7 @@ from atlas_async.crypto.envelope import Sealer
 from atlas_async.errors import AtlasError, GraphTransient
 from atlas_async.model.report import MailboxResult
 from atlas_async.operations.listing import list_mailboxes, list_snapshots, open_snapshot
+from atlas_async.operations.originals import open_original
 from atlas_async.operations.reading import read_message
 from atlas_async.operations.tenant import Tenant
 from atlas_async.operations.verification import Finding, VerifyReport, verify
@@ -41,20 +42,21 @@ class Known:
     """What a bucket showed before anybody touched it.
 
     ``rows`` and ``lost`` are of each snapshot, ``contents`` is the plaintext of each message as a
-    snapshot has it, ``summaries`` is what a list says of a snapshot. ``chain`` holds by kind what
+    snapshot has it and ``originals`` its MIME, ``summaries`` is what a list says of a snapshot. ``chain`` holds by kind what
     the next run of the first mailbox goes on from.
     """
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     lost: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     contents: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    originals: dict[tuple[str, str], bytes] = field(default_factory=dict)
     summaries: dict[str, Any] = field(default_factory=dict)
     segments: set[str] = field(default_factory=set)
     chain: dict[str, str] = field(default_factory=dict)
 
 
 class HostileBucket:
-    """Two mailboxes in one bucket: snapshots, a ledger, a carry, attachments. Reset at will."""
+    """Two mailboxes in one bucket: snapshots, ledger, carry, attachments, originals. Reset at will."""
 
     def __init__(self) -> None:
         self.anna = World(ScriptedMailbox(ANNA))
@@ -106,7 +108,7 @@ class HostileBucket:
         ]
 
     async def _commit(self, world: World) -> None:
-        result = await world.back_up()
+        result = await world.back_up(mime=True)
         assert result.snapshot_id, result
         self.after.append(dict(self.objects))
 
@@ -156,7 +158,9 @@ class HostileBucket:
                     found = await read_message(
                         tenant, object_id, snapshot=summary.snapshot_id, mailbox=mailbox
                     )
-                    known.contents[summary.snapshot_id, object_id] = found.plaintext
+                    name = summary.snapshot_id, object_id
+                    known.contents[name] = found.plaintext
+                    known.originals[name] = await _original(tenant, mailbox, *name)
         return known
 
     # -- after somebody has tampered ----------------------------------------------------------
@@ -189,6 +193,8 @@ class HostileBucket:
                     touched, read_message(tenant, object_id, snapshot=snapshot_id, mailbox=mailbox)
                 )
                 assert found is None or found.plaintext == known.contents[snapshot_id, object_id]
+                mime = await self._try(touched, _original(tenant, mailbox, snapshot_id, object_id))
+                assert mime is None or mime == known.originals[snapshot_id, object_id]
         report = await verify(tenant, lambda _: None)
         assert {finding.key for finding in findings(report)} <= {touched}
         return report
@@ -250,6 +256,12 @@ def _base64(mailbox: str, text: str) -> str:
 
 async def _rows(view: Any) -> dict[str, dict[str, Any]]:
     return {row["object_id"]: dict(row) async for row in view.messages()}
+
+
+async def _original(tenant: Tenant, mailbox: str, snapshot_id: str, object_id: str) -> bytes:
+    which = {"snapshot": snapshot_id, "mailbox": mailbox}
+    async with open_original(tenant, object_id, **which) as opened:
+        return b"".join([piece async for piece in opened])
 
 
 async def _no_lookups(kind: str, _object_id: str) -> None:

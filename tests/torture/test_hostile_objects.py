@@ -32,7 +32,10 @@ from tests.fakes.rig import PASSPHRASE, USER, open_rig
 from tests.fakes.vaults import md5_of
 from tests.torture.hostile_bucket import ANNA, BEN, HostileBucket, findings
 
-KINDS = ("message", "attachment", "manifest", "descriptor", "segment", "ledger", "carry", "head")
+KINDS = (
+    *("message", "attachment", "original", "manifest"),
+    *("descriptor", "segment", "ledger", "carry", "head"),
+)
 EVERY = 5
 """Of so many bodies one is what the next backup meets; readers meet them all."""
 OTHER_TENANT = Sealer(b"another tenant's key, 32 bytes..")
