@@ -2,7 +2,7 @@
 
 The one argument is JSON: ``store`` (directory), ``tenant_id``, ``passphrase``, ``mailbox``, ``path``, ``form``
 and ``moments``: after so many openings, renamings and removals of files, and lines of the manifest, it ends by
-SIGKILL; 0 lets it live.
+SIGKILL; 0 lets it live. One that lives writes beside the export how many bytes of memory it had at most.
 """
 
 from __future__ import annotations
@@ -76,4 +76,9 @@ if __name__ == "__main__":
 
     Manifest.add = counted  # type: ignore[method-assign]  # this process is made for it
     sys.addaudithook(countdown.audit)
-    sys.exit(anyio.run(main, asked))
+    code = anyio.run(main, asked)
+    status = Path("/proc/self/status")
+    if not asked["moments"] and status.exists():
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        Path(f"{asked['path']}.peak").write_text(str(int(line.split()[1]) << 10))
+    sys.exit(code)
