@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     )
     from atlas_async.config.sources import load_from_process
     from atlas_async.errors import AtlasError
+    from atlas_async.export.forms import ExportForm
+    from atlas_async.export.report import ExportReport
     from atlas_async.model.drill import DrillOptions, DrillReport
     from atlas_async.model.report import MailboxResult, NotStored, Outcome, RunReport
     from atlas_async.model.restoring import (
@@ -54,6 +56,8 @@ _HOMES: Final = {
     "DirectorySettings": "config.settings",
     "DrillOptions": "model.drill",
     "DrillReport": "model.drill",
+    "ExportForm": "export.forms",
+    "ExportReport": "export.report",
     "Finding": "operations.verification",
     "FolderChoice": "config.settings",
     "Forgetting": "operations.ledger",
@@ -90,6 +94,8 @@ __all__ = [
     "DirectorySettings",
     "DrillOptions",
     "DrillReport",
+    "ExportForm",
+    "ExportReport",
     "Finding",
     "FolderChoice",
     "Forgetting",

@@ -33,7 +33,7 @@ from atlas_async.export.workspace import Workspace
 from atlas_async.export.zip_file import ZipContainer
 from atlas_async.model.events import Event
 from atlas_async.model.record import MessageRecord
-from atlas_async.model.source import JsonObject
+from atlas_async.model.source import Folder, JsonObject
 from atlas_async.operations import export_sources
 from atlas_async.operations.export_sources import Sources
 from atlas_async.operations.selection import Selection
@@ -305,12 +305,27 @@ def _folders(sources: Sources, tally: Tally) -> list[ExportedFolder]:
     found: dict[str, ExportedFolder] = {}
     for taken in sources.taken:
         selected = taken.selected
-        for folder in selected.chosen_folders:
+        for folder in _as_a_tree(selected.chosen_folders):
             key = f"{selected.mailbox_id}\0{folder.id}"
             messages, size = tally.folders.get(key, (0, 0))
             names = selected.folder_path(folder.id)
             found[key] = ExportedFolder(selected.mailbox_id, names, messages, size)
     return list(found.values())
+
+
+def _as_a_tree(folders: Sequence[Folder]) -> list[Folder]:
+    """Return folders so that those below each follow it, as people read a tree."""
+    ids = {folder.id for folder in folders}
+    below: dict[str, list[Folder]] = {}
+    for folder in folders:
+        below.setdefault(folder.parent_id if folder.parent_id in ids else "", []).append(folder)
+    ordered: list[Folder] = []
+    left = below.get("", [])[::-1]
+    while left:
+        folder = left.pop()
+        ordered.append(folder)
+        left += below.get(folder.id, [])[::-1]
+    return ordered
 
 
 async def _counted(sources: Sources, tally: Tally) -> int:

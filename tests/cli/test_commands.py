@@ -194,7 +194,7 @@ def test_log_lines_of_a_backup(atlas: Atlas, engine: FakeEngine) -> None:
         (["read", " "], "must not be blank"),
         (["read"], "missing argument"),
         (["verify", "-s", ""], "-s needs a value"),
-        (["restore"], "no such command"),
+        (["replicate"], "no such command"),
         (["backup", "--nope"], "no such option"),
         (["backup", "--config", "absent.json"], "absent.json cannot be read"),
         (["demo", "--directory", "/dev/null/x"], "cannot be used"),

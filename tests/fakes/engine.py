@@ -20,6 +20,7 @@ from atlas_async.model.drill import DrillOptions, DrillReport
 from atlas_async.model.events import Event
 from atlas_async.model.record import AttachmentRecord, MessageRecord
 from atlas_async.model.report import NotStored, RunReport
+from atlas_async.model.restoring import RestoreJob, RestoreOptions, RestoreReport, UndoReport
 from atlas_async.model.source import Folder
 from atlas_async.operations.found import FindReport, IndexMode, Match, Take
 from atlas_async.operations.key_check import KeyCheck, Protects
@@ -30,6 +31,7 @@ from atlas_async.operations.ledger import Forgetting, LedgerEntry
 from atlas_async.operations.listing import MailboxSummary
 from atlas_async.operations.pruning import PruneReport
 from atlas_async.operations.reading import MessageContent
+from atlas_async.operations.restore import RestoreWish
 from atlas_async.operations.selection import Selection
 from atlas_async.operations.verification import VerifyReport
 from atlas_async.pipeline.stop import StopSignal
@@ -71,6 +73,9 @@ class FakeEngine:
     finding: FindReport | None = None
     verified: VerifyReport | None = None
     pruned: PruneReport | None = None
+    restores: Sequence[RestoreReport] = ()
+    jobs: Sequence[RestoreJob] = ()
+    undone: UndoReport | None = None
     drilled: DrillReport | None = None
     public_key: str = ""
     exported: ExportReport | None = None
@@ -224,6 +229,34 @@ class FakeEngine:
         self._asked("forget", ids=ids, mailbox=mailbox)
         assert self.forgetting is not None
         return self.forgetting
+
+    async def restore(
+        self,
+        wishes: Sequence[RestoreWish],
+        options: RestoreOptions | None = None,
+        *,
+        target: GraphSettings | None = None,
+        stop: StopSignal | None = None,
+    ) -> Sequence[RestoreReport]:
+        self._asked("restore", wishes=list(wishes), options=options, target=target)
+        return self.restores
+
+    async def restore_jobs(self, mailbox: str) -> Sequence[RestoreJob]:
+        self._asked("restore_jobs", mailbox=mailbox)
+        return self.jobs
+
+    async def undo_restore(
+        self,
+        mailbox: str,
+        job_id: str,
+        *,
+        target: GraphSettings | None = None,
+        dry_run: bool = False,
+        stop: StopSignal | None = None,
+    ) -> UndoReport:
+        self._asked("undo_restore", mailbox=mailbox, job_id=job_id, target=target, dry_run=dry_run)
+        assert self.undone is not None
+        return self.undone
 
     async def drill(
         self,

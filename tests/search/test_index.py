@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +19,6 @@ from atlas_async.catalog.content import read_message
 from atlas_async.catalog.layout import index_head_key, index_part_key, index_prefix
 from atlas_async.catalog.search_index import IndexHead, read_index_head, write_index_head
 from atlas_async.catalog.vault import Vault
-from atlas_async.config.settings import DirectorySettings
 from atlas_async.crypto.envelope import Sealer
 from atlas_async.errors import NewerFormat, SnapshotNotFound, StoreAuthError, StoreFull
 from atlas_async.operations.finding import drop_index, update_index
@@ -28,13 +30,13 @@ from atlas_async.search.part import SHARD_MAGIC
 from atlas_async.search.query import Query
 from atlas_async.search.words import RULES
 from atlas_async.store.base import ObjectStore, SpooledBody, StoredObject
-from atlas_async.store.directory import DirectoryStore
 from atlas_async.store.memory import MemoryStore
-from tests.fakes.clock import FakeClock
 from tests.fakes.tenants import open_tenant
 from tests.fakes.vaults import DEK, MAILBOX, OTHER_MAILBOX, existing_store, new_vault, plant
+from tests.search.killed import ENOUGH, SAVED_EVERY, directory_store
 from tests.search.posts import Post, committed, ids, search
 
+ROOT = Path(__file__).parents[2]
 WORDS = [f"word{number}" for number in range(60)]
 
 
@@ -351,6 +353,31 @@ async def test_what_was_indexed_before_an_end_is_kept(monkeypatch: pytest.Monkey
     assert report.index.updated == 40 - kept
 
 
+def test_a_search_that_is_killed_leaves_what_it_had_saved(tmp_path: Path) -> None:
+    """After kill -9 in the middle of indexing the next search goes on, and is right."""
+    store = directory_store(tmp_path)
+
+    async def prepare() -> None:
+        await store.open_bucket(create=True)
+        await committed(new_vault(store), "s1", posts(60))
+
+    async def check() -> None:
+        report = await search(store, Query(body=('"word7"',)))
+        assert ids(report) == with_word(posts(60), "word7")
+        assert report.notices == []
+        assert 60 - ENOUGH <= report.index.updated <= 60 - ENOUGH + SAVED_EVERY
+
+    asyncio.run(prepare())
+    command = [sys.executable, "-m", "tests.search.killed", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "now\n"
+        finally:
+            program.kill()
+    asyncio.run(check())
+
+
 @pytest.mark.usefixtures("small_parts")
 async def test_stopping_saves_what_was_indexed() -> None:
     """Asked to stop while it indexes, a search saves what it has and ends."""
@@ -539,7 +566,7 @@ async def test_the_head_goes_first() -> None:
 
 async def test_no_word_of_the_mail_is_outside_of_the_seal(tmp_path: Path) -> None:
     """Neither keys nor files nor their contents show a term, in a directory store."""
-    store = DirectoryStore(DirectorySettings(tmp_path / "store"), "atlas-t", clock=FakeClock())
+    store = directory_store(tmp_path / "store")
     await store.open_bucket(create=True)
     secret = "zanzibarplan"
     letters = {"a": Post(secret, f"{secret} {secret}x", to=((secret, f"{secret}@x.example"),))}

@@ -20,7 +20,7 @@ from atlas_async.operations.selection import Selection
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.sdk import Atlas
 from atlas_async.search.query import Query
-from tests.fakes.golden import golden_settings, golden_store
+from tests.fakes.golden import golden_metadata, golden_settings, golden_store
 from tests.fakes.rig import SMALL, USER, Rig, open_rig
 from tests.fakes.vaults import plant
 from tests.search.posts import ids
@@ -260,6 +260,7 @@ async def test_the_sdk_stops_in_order() -> None:
 
 
 GOLDEN_USER = "user0000@contoso.com"
+NOTED = golden_metadata()
 
 
 @pytest.mark.parametrize("mode", [IndexMode.AUTO, IndexMode.NONE])
@@ -290,6 +291,10 @@ async def test_what_atlas_wrote_is_found(mode: IndexMode) -> None:
             assert match.is_in_newest
             assert match.folder[0].startswith("Folder ")
         name = sorted(times, key=times.__getitem__)[20]
+        first = NOTED["snapshots"][GOLDEN_USER][0]["snapshot_id"]
+        old = await atlas.find(Query(), selection=Selection(snapshot=first), index=mode)
+        assert {match.snapshot_id for match in old.matches} == {first}
+        assert {match.is_in_newest for match in old.matches} == {True}
         address = held[name]["sender"][-1]
         assert "@" in address
         report = await atlas.find(Query(sender=(address,)), mailboxes=[GOLDEN_USER], index=mode)
