@@ -7,6 +7,7 @@ durable, and a later process continues there.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
@@ -18,7 +19,7 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from atlas_async.clock import Clock
-from atlas_async.errors import AtlasError, IntegrityError
+from atlas_async.errors import AtlasError, IntegrityError, discreet_traceback
 from atlas_async.export.container import Container, Packed
 from atlas_async.export.entries import ORIGINAL, Entry, Material, Shape
 from atlas_async.export.forms import Written
@@ -31,6 +32,8 @@ from atlas_async.export.streaming import StreamBroken, stream_entry
 from atlas_async.model.events import Event, ExportProgress
 from atlas_async.model.record import MessageRecord
 from atlas_async.pipeline.stop import StopSignal
+
+logger = logging.getLogger("atlas_async.export")
 
 READ_AT_ONCE: Final = 16
 """Small messages that are being read or wait to be written: at most so many times half a MiB."""
@@ -219,6 +222,8 @@ class ExportRun:
                 )
         except AtlasError as error:
             slot.error = error
+        except Exception as error:  # noqa: BLE001 -- it costs this message alone
+            slot.gathered = _unmade(slot.record, error)
         finally:
             slot.ready.set()
 
@@ -273,7 +278,11 @@ class ExportRun:
             self._rows += 1
 
     async def _write_streamed(self, slot: _Slot) -> None:
-        """Write a message with contents too large for memory.
+        written = await self._streamed(slot)
+        await to_thread.run_sync(self._note, slot, written)
+
+    async def _streamed(self, slot: _Slot) -> Written | None:
+        """Write a message with contents too large for memory; None where it cannot be had.
 
         Only at a content's end it is known whether it is what was written. One that is not takes
         the whole entry back, and the message is written again without it.
@@ -283,16 +292,16 @@ class ExportRun:
             slot.gathered = await slot.source.reader.gather(slot.record, whole=False, known=known)
             material = slot.gathered.material
             if material is None:
-                self._note(slot, None)
-                return
-            entries = await to_thread.run_sync(self._entries, slot.source, material)
+                return None
             try:
-                written = await self._stream_all(slot, entries)
+                entries = await to_thread.run_sync(self._entries, slot.source, material)
+            except Exception as error:  # noqa: BLE001 -- it costs this message alone
+                slot.gathered = _unmade(slot.record, error)
+                return None
+            try:
+                return await self._stream_all(slot, entries)
             except StreamBroken as broken:
                 known = {**slot.gathered.losses, broken.index: broken.loss}
-                continue
-            await to_thread.run_sync(self._note, slot, written)
-            return
 
     async def _stream_all(self, slot: _Slot, entries: Sequence[Entry]) -> Written | None:
         written: Written | None = None
@@ -364,6 +373,15 @@ class ExportRun:
 
     def _note_mark(self) -> None:
         self._marked = (self._rows, self._tally.size_bytes, self._clock.monotonic())
+
+
+def _unmade(record: MessageRecord, error: Exception) -> Gathered:
+    """Return what is noted of a message that a defect of ours keeps from being written (I4)."""
+    # Not as exception information: the error's text may quote mail (I7).
+    told = discreet_traceback(error)
+    logger.error("internal error with message %s\n%s", record["object_id"], told)
+    reason = f"it could not be made into a file: internal error ({type(error).__name__})"
+    return Gathered(own=Loss(reason, is_missing=False))
 
 
 def _message_id(material: Material | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from random import SystemRandom
 from typing import Final, TypeVar
 from uuid import uuid4
@@ -53,6 +54,9 @@ from atlas_async.model.source import JsonObject
 IMMUTABLE: Final = 'IdType="ImmutableId"'
 MOST_UNLEASED: Final = 32 << 20
 """Bytes of an answer that is not accounted for: 999 users or 1,000 ids take less than one MiB."""
+
+MOST_AT_ONCE: Final = 256 << 10
+"""Bytes that are handed to the transport in one piece; more go piece by piece, as it takes them."""
 
 T = TypeVar("T")
 
@@ -323,13 +327,15 @@ class GraphClient:
         }
         if not call.anonymous:
             headers |= {"Authorization": f"Bearer {token}", "Prefer": _prefer(call)}
-        data = None
+        data: bytes | BytesIO | None = None
         if call.content is not None:
             data = call.content.data
             headers.update(call.content.headers)
         elif call.body is not None:
             data = orjson.dumps(call.body)
             headers["Content-Type"] = "application/json"
+        if data is not None and len(data) > MOST_AT_ONCE:
+            data = BytesIO(data)
         lane.count_request(call.cost)
         request = self._session.request(
             call.verb,

@@ -14,6 +14,7 @@ from atlas_async.errors import (
     GraphError,
     GraphNotFound,
     GraphProtocolError,
+    GraphTooLarge,
     IntegrityError,
     SyncStateGone,
 )
@@ -146,7 +147,7 @@ class Uploader:
             # off, the layer below sends a PUT once more of its own accord.
             return None
         except GraphError as error:
-            if error.status not in _OUT_OF_STEP:
+            if isinstance(error, GraphTooLarge) or error.status not in _OUT_OF_STEP:
                 raise
             found = await confirm()
             if found is None:

@@ -42,6 +42,7 @@ JSON: Final = {"Content-Type": "application/json"}
 MIME: Final = {"Content-Type": "text/plain"}
 CREATED: Final = frozenset({201})
 """A create that is answered otherwise, as too large MIME is with 200, has created nothing."""
+DELETIONS: Final = "recoverableitemsdeletions"
 PRESENT_PAGE: Final = 500
 BACK_PAGE: Final = 50
 ATTACH_TRIES: Final = 6
@@ -94,6 +95,7 @@ class GraphWriter:
         self._attachments = AttachmentReader(client, lane, principal.user_id)
         self._able = _Abilities()
         self._root_id = ""
+        self._deletions = ""
         self.bytes_sent = 0
         self.repeated: set[str] = set()
         self._unmarked: set[str] = set()
@@ -377,7 +379,21 @@ class GraphWriter:
 
     async def delete_message(self, object_id: str) -> bool:
         """Delete a message; False when it is not there any more."""
-        return await self._delete("messages", object_id)
+
+        async def confirm() -> JsonObject | None:
+            # Deleted a second time, it could not be recovered any more.
+            folder_id = await self.folder_of(object_id)
+            return {} if folder_id in {None, await self._deletions_id()} else None
+
+        return await self._delete("messages", object_id, confirm=confirm)
+
+    async def _deletions_id(self) -> str:
+        """Return the id of the folder in which deleted messages can be recovered."""
+        if not self._deletions:
+            url = self._url("mailFolders", DELETIONS, query={"$select": "id"})
+            answer = await self._client.fetch(self._lane, Call(url, self._where()))
+            self._deletions = _id_of(answer.document, self._where())
+        return self._deletions
 
     async def delete_folder(self, folder_id: str) -> bool:
         """Delete a folder that holds nothing; False when it holds anything.
@@ -445,12 +461,15 @@ class GraphWriter:
         )
         return await self._client.change(self._lane, call)
 
-    async def _delete(self, *segments: str) -> bool:
+    async def _delete(
+        self, *segments: str, confirm: Callable[[], Awaitable[JsonObject | None]] | None = None
+    ) -> bool:
         call = Call(
             self._url(*segments),
             f"mailbox {self.mailbox_id}, {segments[-1]}",
             method="DELETE",
             success=WRITES,
+            confirm=confirm,
         )
         try:
             await self._client.change(self._lane, call)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import anyio
 from anyio import to_thread
@@ -19,9 +18,7 @@ from atlas_async.export.entries import folder_file
 from atlas_async.export.finishing import finish
 from atlas_async.export.forms import ExportForm, Target, check_form, is_zip
 from atlas_async.export.manifest import Manifest
-from atlas_async.export.names import safe_name
 from atlas_async.export.report import (
-    ExportedFolder,
     ExportedMailbox,
     ExportFailure,
     ExportReport,
@@ -32,9 +29,8 @@ from atlas_async.export.tree_files import TreeContainer
 from atlas_async.export.workspace import Workspace
 from atlas_async.export.zip_file import ZipContainer
 from atlas_async.model.events import Event
-from atlas_async.model.record import MessageRecord
-from atlas_async.model.source import Folder, JsonObject
-from atlas_async.operations import export_sources
+from atlas_async.model.source import JsonObject
+from atlas_async.operations import export_outline, export_sources
 from atlas_async.operations.export_sources import Sources
 from atlas_async.operations.selection import Selection
 from atlas_async.operations.tenant import Tenant
@@ -42,7 +38,6 @@ from atlas_async.pipeline.stop import StopSignal
 
 WRITING: Final = "writing"
 COMPLETE: Final = "complete"
-_NAME_BYTES: Final = 120
 
 
 class Export:
@@ -98,7 +93,7 @@ class Export:
             raise _other(path)
         sources = await self._sources(selections, begun)
         if path is None:
-            path = _default_path(sources, self._form)
+            path = export_outline.default_path(sources, self._form)
             begun = await to_thread.run_sync(Workspace(path).load)
             if begun is not None:
                 # Of the same name and perhaps of another time: as if it had been given.
@@ -110,12 +105,12 @@ class Export:
         if path is not None:
             check_form(path, self._form)
         sources = await self._sources(selections, None)
-        report = self._report(path or _default_path(sources, self._form), sources)
+        report = self._report(path or export_outline.default_path(sources, self._form), sources)
         report.dry_run = True
         tally = Tally()
-        await _counted(sources, tally)
+        await export_outline.counted(sources, tally)
         report.take(tally)
-        report.folders = _folders(sources, tally)
+        report.folders = export_outline.folders(sources, tally)
         await self._add_lacking(report, sources)
         return report
 
@@ -178,14 +173,14 @@ class Export:
             await to_thread.run_sync(workspace.publish)
         report.interrupted = not whole
         report.take(tally)
-        report.folders = _folders(sources, tally)
+        report.folders = export_outline.folders(sources, tally)
         await self._add_lacking(report, sources)
         return report
 
     async def _fill(
         self, workspace: Workspace, sources: Sources, state: JsonObject, tally: Tally
     ) -> bool:
-        expected = await _counted(sources, Tally())
+        expected = await export_outline.counted(sources, Tally())
         container, manifest = await to_thread.run_sync(_open, workspace, state)
         try:
             if state["container"] is None:
@@ -298,72 +293,6 @@ def _other(path: Path | None) -> UsageError:
     msg = "an unfinished export of something else is here"
     hint = "run the command that began it, or give another name with -o"
     return UsageError(msg, hint=hint, where=str(path))
-
-
-def _folders(sources: Sources, tally: Tally) -> list[ExportedFolder]:
-    """Return the counts of every folder, empty ones too, in the order of the trees."""
-    found: dict[str, ExportedFolder] = {}
-    for taken in sources.taken:
-        selected = taken.selected
-        for folder in _as_a_tree(selected.chosen_folders):
-            key = f"{selected.mailbox_id}\0{folder.id}"
-            messages, size = tally.folders.get(key, (0, 0))
-            names = selected.folder_path(folder.id)
-            found[key] = ExportedFolder(selected.mailbox_id, names, messages, size)
-    return list(found.values())
-
-
-def _as_a_tree(folders: Sequence[Folder]) -> list[Folder]:
-    """Return folders so that those below each follow it, as people read a tree."""
-    ids = {folder.id for folder in folders}
-    below: dict[str, list[Folder]] = {}
-    for folder in folders:
-        below.setdefault(folder.parent_id if folder.parent_id in ids else "", []).append(folder)
-    ordered: list[Folder] = []
-    left = below.get("", [])[::-1]
-    while left:
-        folder = left.pop()
-        ordered.append(folder)
-        left += below.get(folder.id, [])[::-1]
-    return ordered
-
-
-async def _counted(sources: Sources, tally: Tally) -> int:
-    """Count what there is, as far as the snapshots can be read; what cannot is a failure."""
-    rows = 0
-    for item in sources.items:
-        try:
-            async for record in item.records():
-                rows += 1
-                tally.count(item.folder_key(record), _stored_size(record))
-                tally.attachments += len(record.get("attachments", ()))
-        except IntegrityError as error:
-            tally.fail(
-                ExportFailure(
-                    item.mailbox_id,
-                    "",
-                    "snapshot",
-                    item.snapshot_id,
-                    error.message,
-                    is_missing=False,
-                )
-            )
-    return rows
-
-
-def _stored_size(record: MessageRecord) -> int:
-    attachments = record.get("attachments", ())
-    return record["size_bytes"] + sum(a["content_bytes"] or a["size_bytes"] for a in attachments)
-
-
-def _default_path(sources: Sources, form: ExportForm) -> Path:
-    """Return a name made of the mailbox and the newest snapshot's day."""
-    mailboxes = {taken.selected.mailbox_id for taken in sources.taken}
-    moments: list[Any] = [taken.selected.snapshot.created_at for taken in sources.taken]
-    day = max(moments, default="")[:10] or datetime.fromtimestamp(0, UTC).date().isoformat()
-    who = mailboxes.pop() if len(mailboxes) == 1 else f"{len(mailboxes)}-mailboxes"
-    ending = ".zip" if form is ExportForm.EML else f"-{form.value}"
-    return Path(f"atlas-{safe_name(who, most=_NAME_BYTES)}-{day}{ending}")
 
 
 __all__ = ["Checkpoints", "Export"]

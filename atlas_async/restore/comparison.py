@@ -54,8 +54,12 @@ class Comparer:
         self.result = Comparison()
         self.twins: list[str] = []
 
-    async def compare(self, paths: Mapping[str, tuple[str, ...]]) -> Comparison:
+    async def compare(
+        self, paths: Mapping[str, tuple[str, ...]], elsewhere: Mapping[str, int]
+    ) -> Comparison:
         """Compare every folder that got messages; ``paths`` name them, for the report.
+
+        ``elsewhere`` says how many of a folder's messages somebody has moved on since.
 
         ``twins`` holds what a request made that was repeated and then carried out twice.
 
@@ -66,7 +70,7 @@ class Comparer:
             found = await self._folder(folder_id, paths.get(folder_id, ()))
             if self._stop.requested:
                 return self.result
-            self.result.missing += max(0, expected - found)
+            self.result.missing += max(0, expected - elsewhere.get(folder_id, 0) - found)
         return self.result
 
     async def _folder(self, folder_id: str, path: tuple[str, ...]) -> int:

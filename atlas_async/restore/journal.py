@@ -24,7 +24,7 @@ from atlas_async.clock import Clock, iso_millis
 from atlas_async.errors import AtlasError, FormatError, ObjectNotFound, SnapshotNotFound
 from atlas_async.model.restoring import Conflict, RestoreJob
 from atlas_async.model.source import JsonObject
-from atlas_async.restore.marks import half_slot, slot_of_mark
+from atlas_async.restore.marks import slot_of_mark
 from atlas_async.store.base import list_all
 
 FLUSH_SECONDS: Final = 5.0
@@ -120,7 +120,7 @@ class Progress:
             self.incomplete[slot] = made
 
     def _count(self, slot: int, folder_id: str) -> None:
-        """Count a message in its folder, and no more in that of one which it was made in place of."""
+        """Count a message in its folder, and no more in that of its predecessor."""
         before = self._places.get(slot)
         if before is not None:
             self.counts[self._folder_ids[before]] -= 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -61,7 +62,7 @@ class TargetMailbox(Protocol):
         ...
 
     @property
-    def repeated(self) -> Set[str]:
+    def repeated(self) -> AbstractSet[str]:
         """Marks of messages whose create was sent again: a lost request may be carried out late."""
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
@@ -49,6 +50,10 @@ from atlas_async.restore.ports import TargetMailbox
 
 WORKERS: Final = 12
 """Messages in hand at once: enough that four requests are always in flight while others read."""
+HEAVY_BYTES: Final = 512 << 10
+HEAVY: Final = 5
+"""Of them so many that weigh more, which are held several times over while they are sent: one more
+than requests in flight. Thirty messages with files of 2.9 MB took 185 MiB without, 80 MiB with."""
 TRANSIENTS: Final = 3
 """Messages in a row that fail for want of an answer, after which it is the network that fails."""
 
@@ -145,6 +150,8 @@ class MailboxRestore:
         self._noted_folders = 0
         self._done = 0
         self._deciding: dict[str, anyio.Lock] = {}
+        self._heavy = anyio.Semaphore(HEAVY)
+        self._elsewhere: Counter[str] = Counter()
         self._put_aside: set[str] = set()
         self._deleted_folders: set[str] = set()
         self._kept_folders: set[str] = set()
@@ -162,12 +169,10 @@ class MailboxRestore:
         listing = await self._target.list_folders()
         self._prepare(listing)
         try:
-            if self._options.dry_run:
-                await self._each()
-                return
-            await self._journal.intend(await self._absent(listing))
-            # The first write shows whether the permission is there, before anything is read.
-            await self._make_root()
+            if not self._options.dry_run:
+                await self._journal.intend(await self._absent(listing))
+                # The first write shows whether the permission is there, before anything is read.
+                await self._make_root()
             await self._each()
             await self._make_empty_folders()
         finally:
@@ -190,7 +195,7 @@ class MailboxRestore:
             self._around.stop,
         )
         paths = {place.folder_id: place.path for place in self._placement.places}
-        await comparer.compare(paths)
+        await comparer.compare(paths, self._elsewhere)
         for target_id in comparer.twins:
             await self._target.delete_message(target_id)
         if not self._is_stopped():
@@ -330,6 +335,14 @@ class MailboxRestore:
         decision = await self._decide(record, path)
         if decision.step in {Step.SKIP, Step.ALREADY} or self._options.dry_run:
             return decision.step
+        if _weight(record) > HEAVY_BYTES:
+            async with self._heavy:
+                return await self._make(record, path, decision)
+        return await self._make(record, path, decision)
+
+    async def _make(
+        self, record: MessageRecord, path: tuple[str, ...], decision: _Decision
+    ) -> Step:
         stored = decision.stored or await read_message(self._chosen.vault, record)
         try:
             delivered = await self._deliver(stored, decision)
@@ -408,7 +421,9 @@ class MailboxRestore:
             # It is not where it was put. One that the user has moved is not made again; one that
             # was deleted is.
             known = await self._journal.target_id_of(decision.mark)
-            return bool(known) and await self._is_kept(known, decision.place)
+            kept = bool(known) and await self._is_kept(known, decision.place)
+            self._elsewhere[decision.place.folder_id] += kept
+            return kept
         if slot in progress.incomplete:
             target_id = progress.incomplete[slot].target_id
             if await self._is_kept(target_id, decision.place):
@@ -446,7 +461,11 @@ class MailboxRestore:
             self._put_aside.add(item.object_id)
             self._journal.replaced(item.object_id, folder_id)
             await self._journal.flush()
-            await self._target.move_message(item.object_id, "deleteditems")
+            if folder_id in self._deleted_folders:
+                # In Deleted Items itself there is only one place further down.
+                await self._target.delete_message(item.object_id)
+            else:
+                await self._target.move_message(item.object_id, "deleteditems")
             return
 
     async def _make_empty_folders(self) -> None:
@@ -543,3 +562,8 @@ class MailboxRestore:
                 throttled=usage.throttled,
             )
         )
+
+
+def _weight(record: MessageRecord) -> int:
+    """Return the bytes of a message with its attachments, as far as they are recorded."""
+    return record["size_bytes"] + sum(a["content_bytes"] for a in record.get("attachments", []))

@@ -60,6 +60,17 @@ def _set(ranks: bytearray, postings: bytes, where: str) -> None:
         raise FormatError(msg, where=where) from None
 
 
+def any_of_all(flags: Sequence[Sequence[bytearray]], size: int) -> bytes:
+    """Return where all flags of any of the groups are set; each has ``size`` bytes, 0 or 1."""
+    found = 0
+    for group in flags:
+        here = -1
+        for one in group:
+            here &= int.from_bytes(one, "big")
+        found |= here
+    return found.to_bytes(size, "big")
+
+
 def check_shard(plaintext: bytes, documents: int, where: str) -> None:
     """Raise ``FormatError`` when a shard cannot be used."""
     ranks = bytearray(documents)

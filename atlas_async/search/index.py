@@ -30,7 +30,7 @@ from atlas_async.errors import (
     StoreError,
 )
 from atlas_async.search.draft import Draft
-from atlas_async.search.hits import Hits, check_shard, mark, shards_with
+from atlas_async.search.hits import Hits, any_of_all, check_shard, mark, shards_with
 from atlas_async.search.merging import Loaded, merged, put_part, read_part
 from atlas_async.search.part import Table
 from atlas_async.search.query import Condition
@@ -258,19 +258,17 @@ class SearchIndex:
 
     async def _flags(self, loaded: Loaded, condition: Condition) -> bytes:
         """Return a byte for each message of a segment: whether it may have the text."""
-        size = len(loaded.table)
-        found = 0
+        found: list[list[bytearray]] = []
         for tag in condition.tags:
-            here = -1
+            found.append([])
             for lookup in condition.phrase.lookups():
-                ranks = bytearray(size)
+                ranks = bytearray(len(loaded.table))
                 for part in shards_with(loaded.segment, tag, lookup):
                     await self._mark_hits(ranks, part, tag, lookup)
-                here &= int.from_bytes(ranks, "big")
-                if not here:
-                    break
-            found |= here
-        return found.to_bytes(size, "big")
+                found[-1].append(ranks)
+                if 1 not in ranks:
+                    break  # no message has the text there
+        return await to_thread.run_sync(any_of_all, found, len(loaded.table))
 
     async def _mark_hits(self, ranks: bytearray, part: PartRef, tag: str, lookup: Lookup) -> None:
         plaintext = self._shards.get(part.checksum)

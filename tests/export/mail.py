@@ -90,7 +90,7 @@ def read(data: bytes) -> EmailMessage:
     assert data.endswith(b"\r\n")
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n|\0", data)
     assert max(map(len, data.split(b"\r\n"))) <= 998
-    message = cast("EmailMessage", message_from_bytes(data, policy=STRICT))
+    message = message_from_bytes(data, policy=STRICT)
     for part in message.walk():
         assert not part.defects
         for name, value in part.items():

@@ -20,6 +20,7 @@ from atlas_async.errors import StoreFull, UsageError
 from atlas_async.export import zip_entry
 from atlas_async.export.container import Container, writing
 from atlas_async.export.forms import Target, Written
+from atlas_async.export.manifest import Manifest
 from atlas_async.export.tree_files import MOST_OPEN, TreeContainer
 from atlas_async.export.zip_entry import ZipEntry, central_rest, read_central
 from atlas_async.export.zip_file import ZipContainer
@@ -235,6 +236,35 @@ def test_a_zip_beyond_four_gigabytes_is_read_by_others(tmp_path: Path) -> None:
         assert archive.getinfo("far.eml").header_offset == far
 
 
+def test_many_entries_are_counted_in_64_bits() -> None:
+    """A count beyond 16 bits, or a directory beyond 32, has the record that can hold it."""
+    assert zip_entry.ending(65_534, 10, 20).startswith(b"PK\5\6")
+    for values in ((65_535, 10, 20), (1, 1 << 32, 20), (1, 10, 1 << 32)):
+        tail = zip_entry.ending(*values)
+        assert tail.startswith(b"PK\6\6")
+        entries, start, size = values
+        assert tail[24:56] == b"".join(
+            value.to_bytes(8, "little") for value in (entries, entries, size, start)
+        )
+
+
+def test_nothing_stays_of_what_was_rolled_back(tmp_path: Path) -> None:
+    """Bytes of an entry that was taken back are not left between others."""
+    sizes = []
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+        container = opened("zip", tmp_path / name)
+        if name == "with":
+            container.begin(Target("gone.eml"))
+            container.write(os.urandom(300_000))
+            container.rollback()
+        container.put(container.pack(Target("a.eml"), b"a"))
+        container.finish()
+        container.close()
+        sizes.append((tmp_path / name / "x.zip").read_bytes())
+    assert sizes[0] == sizes[1]
+
+
 def test_more_files_than_may_be_open(tmp_path: Path) -> None:
     """Folders beyond the number of open files are added to all the same, in any order."""
     container = opened("tree", tmp_path)
@@ -278,3 +308,21 @@ def test_what_the_system_refuses_is_told() -> None:
         raise OSError(28, "No space left on device")
     with pytest.raises(UsageError, match="cannot write"), writing("here"):
         raise PermissionError(13, "Permission denied")
+
+
+def test_a_manifest_is_cut_back_to_its_mark(tmp_path: Path) -> None:
+    """Lines after a mark are gone, whatever is written in their place; a shorter file is refused."""
+    path = tmp_path / "manifest"
+    manifest = Manifest(path, 0)
+    manifest.add({"path": "a", "offset": 0, "size_bytes": 1, "sha256": "x"})
+    length = manifest.mark()
+    manifest.add({"path": "b" * 5_000, "offset": 0, "size_bytes": 1, "sha256": "y"})
+    manifest.mark()
+    manifest.close()
+    again = Manifest(path, length)
+    again.add({"path": None})
+    assert [entry.path for entry in again.written()] == ["a"]
+    again.close()
+    assert [json.loads(line)["path"] for line in path.read_bytes().splitlines()] == ["a", None]
+    with pytest.raises(ValueError, match="manifest"):
+        Manifest(path, 10_000)

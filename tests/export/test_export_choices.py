@@ -13,6 +13,7 @@ import pytest
 from atlas_async.errors import SnapshotNotFound, UsageError
 from atlas_async.export.forms import ExportForm
 from atlas_async.operations.selection import Selection
+from atlas_async.pipeline.stop import StopSignal
 from atlas_async.sdk import Atlas
 from tests.export.exports import FORMS, contents, exported, manifest_of
 from tests.export.mail import leaves, read, text_of
@@ -107,6 +108,20 @@ async def test_a_point_in_time_and_a_range(rig: Rig, tmp_path: Path) -> None:
     found = {line["object_id"] for line in manifest_of(report)}
     assert found == now | {deleted}
     assert len(report.mailboxes[0].snapshot_ids) == 2
+
+
+async def test_a_stop_begins_no_other_mailbox(rig: Rig, tmp_path: Path) -> None:
+    """What was asked to stop does not go on with the next mailbox; the same call does."""
+    stop = StopSignal()
+    stop.request()
+    first = await exported(rig, tmp_path / "mail", Selection(), stop=stop)
+    assert first.interrupted
+    assert first.messages > 0
+    assert {f.mailbox_id for f in first.folders if f.messages} == {USER}
+    whole = await exported(rig, tmp_path / "mail", Selection())
+    assert whole.resumed
+    assert {f.mailbox_id for f in whole.folders if f.messages} == {USER, OTHER}
+    assert len(contents(whole.path)) == whole.messages
 
 
 async def test_what_is_not_there(rig: Rig, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from atlas_async.cli.save_output import export_document
 from atlas_async.errors import IntegrityError, StoreTransient, UsageError
 from atlas_async.export import finishing
 from atlas_async.export.forms import ExportForm
+from atlas_async.export.mime import message_pieces
 from atlas_async.export.tree_files import TreeContainer
 from atlas_async.export.zip_file import ZipContainer
 from atlas_async.model.events import Event, ExportProgress
@@ -114,6 +115,17 @@ async def test_an_attachment_that_cannot_be_read_leaves_a_note(
         notes = [part.get_filename() for part in leaves(read(files[line["path"]]))]
         assert f"{attachment['name']}.missing.txt" in notes
         assert len(leaves(read(files[line["path"]]))) == len(leaves(read(before[line["path"]])))
+
+
+async def test_a_large_message_that_cannot_be_read_costs_itself(tmp_path: Path) -> None:
+    """A message whose attachments would be streamed is left out as any other."""
+    async with backed_up(HUGE) as (rig, records):
+        record, _ = with_files(records, least=1_000_000)
+        damage(rig, message_key(USER, record["checksum"]))
+        report = await exported(rig, tmp_path / "mail.zip")
+        assert (report.exit_code, report.messages) == (16, len(records) - 1)
+        assert [failure.object_id for failure in report.failed] == [record["object_id"]]
+        assert len(contents(report.path)) == len(records) - 1
 
 
 async def test_json_names_what_it_lacks(tmp_path: Path) -> None:
@@ -352,3 +364,30 @@ async def test_the_message_itself_is_no_part_of_any_error(tmp_path: Path) -> Non
         report = await exported(rig, tmp_path / "mail")
         (failure,) = report.failed
         assert records[3]["subject"] not in failure.reason
+
+
+@pytest.mark.parametrize("options", [RICH, HUGE], ids=["small", "streamed"])
+async def test_a_defect_of_ours_costs_one_message(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    options: Any,
+) -> None:
+    """A message that we fail to build is named, without its text, and all others are there."""
+    async with backed_up(options) as (rig, records):
+        record, _ = with_files(records, least=1_000_000 if options is HUGE else 0)
+
+        def failing(resource: Any, *arguments: Any, **options: Any) -> Any:
+            if resource["id"] == record["object_id"]:
+                raise RuntimeError(resource["internetMessageId"])
+            return message_pieces(resource, *arguments, **options)
+
+        monkeypatch.setattr("atlas_async.export.entries.message_pieces", failing)
+        report = await exported(rig, tmp_path / "mail")
+        assert (report.exit_code, report.messages) == (16, len(records) - 1)
+        (failure,) = report.failed
+        assert (failure.kind, failure.object_id) == ("message", record["object_id"])
+        assert "internal error (RuntimeError)" in failure.reason
+        assert record["object_id"] in caplog.text
+        assert record["internet_message_id"] not in caplog.text
+        assert len(contents(report.path)) == len(records) - 1

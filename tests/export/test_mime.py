@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from email import message_from_bytes
 from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.utils import parseaddr, unquote
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -18,6 +20,7 @@ from atlas_async.export.mime import message_pieces
 from atlas_async.export.pieces import Carry, Enclosure, Streamed
 from atlas_async.export.transfer import Looked
 from atlas_async.export.words import one_line, well_formed
+from tests.export.exports import go_read
 from tests.export.mail import (
     ANY_TEXT,
     AWKWARD,
@@ -184,6 +187,10 @@ def test_headers_that_mail_clients_need() -> None:
     draft = read(built({"isDraft": True, "createdDateTime": "2026-04-20T11:30:05Z"}))
     assert (draft["x-unsent"], draft["date"]) == ("1", "Mon, 20 Apr 2026 11:30:05 +0000")
     assert str(draft["from"]) == "unknown-sender:;"
+    same = dict.fromkeys(("sentDateTime", "receivedDateTime"), "2026-04-20T11:30:05Z")
+    assert read(built(same))["delivery-date"] is None
+    unsent = {"isDraft": True, **same, "sentDateTime": "2026-04-20T11:29:59Z"}
+    assert read(built(unsent))["delivery-date"] is None
 
 
 def test_message_ids_that_cannot_be_used_are_replaced_and_kept_beside() -> None:
@@ -258,6 +265,33 @@ def test_any_attachments_are_read_back(markup: str, names: list[str], content: b
     wanted = [unquote(one_line(name) or "attachment").strip() for name in names]
     assert [part.get_filename() for part in files] == wanted
     assert [part.get_payload(decode=True) for part in files] == [content] * len(names)
+
+
+def test_another_reader_reads_the_same(tmp_path: Path) -> None:
+    """Go's packages for mail and MIME read every awkward name, subject and body as Python does."""
+    for number, text in enumerate(AWKWARD):
+        body = {"contentType": "html", "content": text}
+        resource = {
+            "subject": text,
+            "from": person(text, "ann@contoso.com"),
+            "toRecipients": [person(text, text), person("Bob", "bob@b.test")],
+            "sentDateTime": "2026-04-20T11:29:59Z",
+            "body": body,
+        }
+        data = built(resource, file(text.encode("utf-8", "replace"), name=text), item(b"A: b\n"))
+        (tmp_path / f"{number}.eml").write_bytes(data)
+    paths = [tmp_path / f"{number}.eml" for number in range(len(AWKWARD))]
+    for text, answer in zip(AWKWARD, go_read(paths, tmp_path), strict=True):
+        assert answer["error"] == ""
+        assert answer["subject"] == one_line(text)
+        assert answer["from"] == [{"name": one_line(text), "address": "ann@contoso.com"}]
+        assert [one["address"] for one in answer["to"]] == ["bob@b.test"]
+        html, enclosed, inner = answer["parts"][1:]
+        assert html["text"].replace("\r\n", "\n") == same_lines(text)
+        assert enclosed["name"] == (one_line(text) or "attachment")
+        wanted = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+        assert enclosed["sha256"] == wanted
+        assert (inner["type"], inner["encoding"]) == ("message/rfc822", "7bit")
 
 
 def structure(message: EmailMessage) -> Any:

@@ -83,7 +83,7 @@ def is_it(part: EmailMessage, attachment: dict[str, Any], content: bytes) -> boo
         inner = part.get_payload(0)
         digest = message_from_bytes(content)
         assert isinstance(inner, EmailMessage)
-        return inner["message-id"] == digest["message-id"]
+        return bool(inner["message-id"] == digest["message-id"])
     if attachment["type"].lower().endswith("referenceattachment"):
         shortcut = json.loads(content).get("sourceUrl") or "did not tell where"
         return attachment["name"] in str(part.get_filename()) and shortcut in text_of(part)

@@ -16,6 +16,9 @@ from typing import Any
 import anyio
 import pytest
 
+from atlas_async.cli.dashboard import render
+from atlas_async.cli.progress import RunState
+from atlas_async.cli.progress_lines import LogLines
 from atlas_async.export.forms import ExportForm
 from atlas_async.export.report import (
     ExportedFolder,
@@ -237,6 +240,31 @@ def test_documents(atlas: Atlas, engine: FakeEngine) -> None:
     engine.exported = report(interrupted=True)
     *_, document = atlas("save", "--json").lines()
     assert (document["manifest"], document["sums"]) == (None, None)
+
+
+def test_progress_is_shown(atlas: Atlas, engine: FakeEngine) -> None:
+    """Status lines for programs, a sentence in a log, and a line on a terminal."""
+    event = ExportProgress(ANN, done=1, expected=4, bytes=2048, failed=1)
+    engine.happenings = [event]
+    engine.exported = report()
+    status, _ = atlas("save", "--json").lines()
+    assert status.pop("seconds") is not None
+    assert status == {
+        "message_type": "status",
+        "mailbox_id": ANN,
+        "done": 1,
+        "expected": 4,
+        "bytes": 2048,
+        "failed": 1,
+    }
+    assert LogLines(0.0).take(event, 31.0) == ["1 of 4 messages written, 2.0 KiB, 1 failed"]
+    assert LogLines(0.0).take(event, 1.0) == []
+    state = RunState(0.0)
+    state.take(event, 5.0)
+    state.stopping = True
+    shown = str(render(state, 5.0, 80))
+    assert "1 of 4 messages written 25%  2.0 KiB  1 failed" in shown
+    assert "Ctrl-C again stops at once" in shown
 
 
 @pytest.fixture

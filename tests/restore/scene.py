@@ -21,6 +21,7 @@ from atlas_async.operations.restore import RestoreWish
 from atlas_async.operations.selection import Selection
 from atlas_async.pipeline.stop import StopSignal
 from tests.fakes.rig import SMALL, USER, Rig, open_rig
+from tests.torture.faults import BriskClock
 
 OTHER: Final = "user0001@contoso.com"
 ROOT: Final = "Back"
@@ -39,6 +40,7 @@ RICH: Final = replace(
     unread_every=3,
 )
 """Every kind of attachment, and a fifth of odd messages."""
+FEW: Final = replace(RICH, messages=6, attachment_share=0.0, odd_share=0.0)
 
 Essence = tuple[Any, ...]
 """All of a message that a restore has to bring back."""
@@ -168,9 +170,7 @@ def mark_of(message: dict[str, Any]) -> str:
     return str(found.get(MARK) or "")
 
 
-def held(
-    truth: dict[str, Any], below: tuple[str, ...]
-) -> Counter[tuple[tuple[str, ...], Essence]]:
+def held(truth: dict[str, Any], below: tuple[str, ...]) -> Counter[tuple[tuple[str, ...], Essence]]:
     """Return the messages of the folders below a path, links as the files they become."""
     paths = {
         f["id"]: tuple(f["path"])
@@ -186,7 +186,8 @@ def held(
 
 
 def difference(
-    wanted: Counter[tuple[tuple[str, ...], Essence]], found: Counter[tuple[tuple[str, ...], Essence]]
+    wanted: Counter[tuple[tuple[str, ...], Essence]],
+    found: Counter[tuple[tuple[str, ...], Essence]],
 ) -> None:
     """Assert that two mailboxes hold the same, but for links that have become files."""
     assert linkless(wanted) == linkless(found)
@@ -220,3 +221,32 @@ async def open_scene(
         result = await rig.back_up_user()
         assert result.error == ""
         yield Scene(rig, rig.truth())
+
+
+@asynccontextmanager
+async def brisk_scene(**options: Any) -> AsyncIterator[Scene]:
+    """Open a scene in which no pause costs time."""
+    corpus = options.pop("corpus", RICH)
+    async with open_scene(corpus, limits=Limits(), clock=BriskClock(), **options) as scene:
+        yield scene
+
+
+@asynccontextmanager
+async def large_scene() -> AsyncIterator[Scene]:
+    """Open one whose mailbox has files of one and of three ranges, all of one name."""
+    async with open_rig(FEW, limits=Limits(), clock=BriskClock()) as rig:
+        parts: list[dict[str, Any]] = [
+            {"name": "a.bin", "size": 9_000_000, "seed": 1},
+            {"name": "a.bin", "size": 3_200_000, "seed": 2},
+            {"name": "a.bin", "size": 100, "seed": 3, "contentId": "x@y", "isInline": True},
+        ]
+        rig.mutate(op="create", folder="inbox", subject="Large", attachments=parts)
+        await rig.back_up_user()
+        yield Scene(rig, rig.truth())
+
+
+def assert_once(scene: Scene) -> None:
+    """Assert that every message of the source was made exactly once."""
+    marks = Counter(map(mark_of, scene.marked()))
+    assert set(marks.values()) == {1}
+    assert marks.total() == scene.source().total()

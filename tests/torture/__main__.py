@@ -15,6 +15,7 @@ from typing import Final, cast
 COMMANDS: Final = {
     "kill": "kill a run at seeded random instants, restart it, compare with the truth",
     "powercut": "the same for a power cut under the directory store",
+    "restore": "kill restores and their undoing, run them to their ends, compare with the truth",
     "faults": "a share of all requests fails, from a fifth to all of them",
     "poison": "some items of 50,000 never can be read, and the process is killed on its way",
     "history": "400 daily snapshots, and mail that moves and changes ten thousand times",

@@ -22,6 +22,7 @@ from tests.badday.console import Console
 from tests.badday.office import LITTLE, open_office
 from tests.fakes.clock import FakeClock
 from tests.fakes.rig import SMALL, USER, Rig, open_rig
+from tests.restore.scene import Scene
 
 T = TypeVar("T")
 
@@ -126,6 +127,13 @@ async def open_case(
         )
         case.interlude, case.jumps = interlude, jumps
         yield case
+
+
+async def on_stage(case: Case, **options: Any) -> Scene:
+    """Back the user up, and return what restores of this snapshot are judged by."""
+    result = await case.back_up_user(**options)
+    assert result.exit_code == 0, result
+    return Scene(case, case.truth())
 
 
 class _Telling:

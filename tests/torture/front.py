@@ -18,7 +18,11 @@ import anyio
 
 from tests.fakes.canned_s3 import refusal
 
-KINDS: Final = frozenset({"answer", "reset", "lost", "cut", "short", "drip", "flood", "silence"})
+KINDS: Final = frozenset(
+    {"answer", "reset", "lost", "cut", "short", "drip", "flood", "silence", "stray", "late"}
+)
+CHUNKS: Final = frozenset({"stray", "late"})
+LAST_CHUNK: Final = b"0\r\n\r\n"
 DRIP_SECONDS: Final = 0.01
 FLOOD: Final = b"x" * 65_536
 
@@ -30,7 +34,9 @@ class Trouble:
     ``kind`` is one of: ``answer`` (``reply`` instead of asking), ``reset`` (closed, not asked),
     ``lost`` (asked, the answer thrown away and the connection closed), ``cut`` (half the answer,
     then closed), ``short`` (half the body as though it were the whole), ``drip`` (the head, then a
-    byte now and then for ever), ``flood`` (the head, then bytes for ever) or ``silence``.
+    byte now and then for ever), ``flood`` (the head, then bytes for ever), ``silence``, ``stray``
+    (a 204 says that it is chunked, and a last chunk follows its head, which it must not have) or
+    ``late`` (that chunk comes in front of the connection's next answer).
 
     Args:
         kind: How.
@@ -75,6 +81,10 @@ class _Message:
     head: bytes
     body: bytes
 
+    @property
+    def status(self) -> bytes:
+        return self.head.split(b" ", 2)[1]
+
     def field(self, name: str) -> str:
         found = re.search(rb"(?im)^" + name.encode() + rb":[ \t]*([^\r]*)\r$", self.head)
         return found.group(1).decode("latin-1") if found else ""
@@ -96,6 +106,7 @@ class Front:
         self._behind = port
         self._chance = random.Random(seed)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._late: dict[asyncio.StreamWriter, bytes] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection until either side ends it."""
@@ -141,7 +152,12 @@ class Front:
         there[1].write(request.head + request.body)
         await there[1].drain()
         answer = await _read(there[0], answers=names[0])
+        writer.write(self._late.pop(writer, b""))
+        if trouble is not None and trouble.kind in CHUNKS and answer.status != b"204":
+            trouble = None
         if trouble is not None:
+            if trouble.kind == "late":
+                self._late[writer] = LAST_CHUNK
             return await _spoil(trouble.kind, answer, writer)
         writer.write(answer.head + answer.body)
         await writer.drain()
@@ -170,6 +186,11 @@ async def _spoil(kind: str, answer: _Message, writer: asyncio.StreamWriter) -> b
         half = answer.body[: len(answer.body) // 2]
         length = b"Content-Length: %d\r" % len(half)
         writer.write(re.sub(rb"(?im)^content-length:[^\r]*\r", length, answer.head) + half)
+        await writer.drain()
+        return True
+    if kind in CHUNKS:
+        head = answer.head.removesuffix(b"\r\n") + b"Transfer-Encoding: chunked\r\n\r\n"
+        writer.write(head + (LAST_CHUNK if kind == "stray" else b""))
         await writer.drain()
         return True
     # Framed as chunks, so that no length says where the end would be.

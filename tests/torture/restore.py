@@ -28,12 +28,11 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from atlas_async.config.settings import Settings
 from atlas_async.config.secret import Secret
-from atlas_async.config.settings import DirectorySettings
+from atlas_async.config.settings import DirectorySettings, Settings
 from atlas_async.emulator import Corpus, CorpusOptions, FaultRule
 from tests.fakes.rig import USER
-from tests.restore.scene import OTHER, RICH, Essence, essence, held, linkless, mark_of, shape
+from tests.restore.scene import OTHER, RICH, Essence, held, linkless, mark_of, shape
 from tests.torture.bucket_check import Inspector
 from tests.torture.observed import Tenant, Watch, open_tenant
 from tests.torture.running import Ended, Running, Way
@@ -46,6 +45,8 @@ LARGE: Final = (3_100_000, 7_900_000)
 """Bytes of files that go through an upload session, of one range and of three."""
 LOST_SHARE: Final = 0.01
 """So many writes are carried out and answered with an error."""
+TAKEN_BACK: Final = 2
+"""How an undoing ends that has nothing left to do: the one before was killed as it ended."""
 _ODD: Final = ("Traceback", "Exception ignored", "unexpected error", "never awaited")
 
 Held = Counter[tuple[tuple[str, ...], Essence]]
@@ -160,7 +161,7 @@ class Chapter:
             if self._killed(undoing, "") is not None:
                 break  # it was taken back in full before the kill
         else:
-            self._run(undoing, NO_TRAP, Watch(), codes={0})
+            self._run(undoing, NO_TRAP, Watch(), codes={0, TAKEN_BACK})
         after = self._truth(manner.mailbox)
         if shape(after) != shape(before):
             self._fail(f"{manner.name}: undoing left a difference: {_differences(before, after)}")
@@ -179,7 +180,7 @@ class Chapter:
             arguments,
             trap,
             watch,
-            codes={0, *Way.KILL.codes},
+            codes={0, *Way.KILL.codes} if manner else {0, TAKEN_BACK, *Way.KILL.codes},
             arriving=number if 0.2 <= share < 0.5 else 0,
             answered=number if share >= 0.5 else 0,
         )
@@ -349,7 +350,9 @@ def main(arguments: list[str]) -> int:
     """Run the long form and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture restore", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="over all chapters")
-    parser.add_argument("--each", type=int, default=4, help="of one restore before it is left alone")
+    parser.add_argument(
+        "--each", type=int, default=4, help="of one restore before it is left alone"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--chapter", type=int, help="only this one")
     chosen = parser.parse_args(arguments)

@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -14,8 +18,10 @@ import pytest
 from atlas_async.catalog.head import read_head
 from atlas_async.catalog.layout import DEK_KEY
 from atlas_async.config.settings import FolderChoice, Limits
-from atlas_async.errors import StoreAuthError
+from atlas_async.errors import StoreAuthError, StoreTransient
 from atlas_async.model.report import Outcome
+from atlas_async.model.restoring import Conflict, Step
+from atlas_async.operations.selection import Selection
 from atlas_async.pipeline import journal
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.store.base import ObjectStore
@@ -23,9 +29,21 @@ from atlas_async.store.faulty import Failure, Fault, FaultyStore
 from atlas_async.store.intercepted import Op, Request
 from atlas_async.store.memory import MemoryStore
 from atlas_async.store.retrying import RetryingStore, RetryPolicy
+from tests.badday.console import ROOT as PROGRAM
+from tests.badday.console import Console, command
+from tests.export.exports import contents, exported, leftovers
 from tests.fakes.clock import FakeClock
 from tests.fakes.rig import SMALL, USER
-from tests.torture.cases import BRIEF, PLAIN, open_case, telling
+from tests.restore.scene import ROOT, Scene, created, held, mark_of, shape
+from tests.torture.cases import (
+    BRIEF,
+    PLAIN,
+    Case,
+    on_stage,
+    open_case,
+    open_console,
+    telling,
+)
 
 PAGES_OF_FIVE = replace(Limits(), page_size=5)
 
@@ -198,19 +216,26 @@ async def test_s06_an_expired_token_doubles_and_loses_nothing(everywhere: bool) 
         assert (quiet.outcome, quiet.graph_requests) == (Outcome.UNCHANGED, quiet.folders + 1)
 
 
+async def _thirty_days(case: Case) -> list[tuple[str, dict[str, Any]]]:
+    """Back a mailbox up on 30 days; return each day's snapshot and what the mailbox held then."""
+    days = []
+    for day in range(1, 31):
+        if day > 1:
+            case.mutate(op="bulk-delete", folder="inbox", count=1, skip=2, hard=True)
+            case.mutate(op="bulk-read", folder="inbox", count=3)
+        case.mutate(op="bulk-create", folder="inbox", count=2, subject=f"day {day}")
+        result = await case.back_up_user()
+        assert result.outcome is Outcome.COMPLETE
+        assert result.snapshot_id is not None
+        days.append((result.snapshot_id, case.truth()))
+        case.next_day()
+    return days
+
+
 async def test_s07_thirty_days_and_each_of_them_whole() -> None:
     """The newest of 30 snapshots is the mailbox; day 7 still shows what day 8 deleted."""
     async with open_case(replace(SMALL, messages=25, folders=3)) as case:
-        days = []
-        for day in range(1, 31):
-            if day > 1:
-                case.mutate(op="bulk-delete", folder="inbox", count=1, skip=2, hard=True)
-                case.mutate(op="bulk-read", folder="inbox", count=3)
-            case.mutate(op="bulk-create", folder="inbox", count=2, subject=f"day {day}")
-            result = await case.back_up_user()
-            assert result.outcome is Outcome.COMPLETE
-            days.append((result.snapshot_id, case.truth()))
-            case.next_day()
+        days = await _thirty_days(case)
         gone = _ids(days[6][1]) - _ids(days[7][1])
         assert gone
         seventh = await case.records(days[6][0])
@@ -224,8 +249,76 @@ async def test_s07_thirty_days_and_each_of_them_whole() -> None:
             assert content.record["object_id"] in gone
 
 
-def _ids(truth: dict[str, list[dict[str, str]]]) -> set[str]:
+async def test_s07_day_seven_and_the_newest_are_restored_whole() -> None:
+    """Day 7 comes back with what day 8 deleted, and the newest of 30 is the whole mailbox."""
+    async with open_case(replace(SMALL, messages=25, folders=3)) as case:
+        days = await _thirty_days(case)
+        gone = _ids(days[6][1]) - _ids(days[7][1])
+        names = {m["internetMessageId"] for m in days[6][1]["messages"] if m["immutableId"] in gone}
+        seventh = Scene(case, days[6][1])
+        report = await seventh.restore(Selection(mailbox=USER, snapshot=days[6][0]), root="Day 7")
+        assert report.exit_code == 0
+        seventh.assert_whole(root="Day 7")
+        assert names <= {m["internetMessageId"] for m in seventh.marked()}
+        newest = Scene(case, days[29][1])
+        assert (await newest.restore(root="Newest")).exit_code == 0
+        newest.assert_whole(root="Newest")
+
+
+def _ids(truth: dict[str, Any]) -> set[str]:
     return {message["immutableId"] for message in truth["messages"]}
+
+
+async def test_s08_the_same_restore_twice_makes_nothing_new() -> None:
+    """Below a folder and in place a second restore finds everything and sends no message."""
+    async with open_case(replace(SMALL, messages=25)) as case:
+        scene = await on_stage(case)
+        case.mutate(op="bulk-delete", folder="inbox", count=4, hard=True)
+        for place in ({"root": ROOT}, {"in_place": True}):
+            first = await scene.restore(**place)
+            assert (first.exit_code, created(first) > 0) == (0, True)
+            before = shape(case.truth())
+            case.emulator.control.clear_log()
+            again = await scene.restore(**place)
+            assert (again.exit_code, created(again)) == (0, 0)
+            assert again.total(Step.ALREADY) == created(first)
+            assert {s.method for s in case.emulator.log if "/users/" in s.path} == {"GET"}
+            assert shape(case.truth()) == before
+        scene.assert_whole()
+
+
+def truth(console: Console) -> dict[str, Any]:
+    """Return what the user's mailbox holds now."""
+    office = console.office
+    return office.do(lambda: office.emulator.control.mailbox_truth(USER))
+
+
+def test_s08_killed_at_55_percent_it_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """SIGKILL in the midst: the same command makes what is missing, each once; undone, all is gone."""
+    with open_console(tmp_path, monkeypatch, capfd, replace(PLAIN, messages=40)) as console:
+        console.backup()
+        before = truth(console)
+        arguments = ("restore", "-m", USER, "--root", ROOT, "--json")
+        console.office.stall("/messages$", after=22)
+        with subprocess.Popen(
+            command(*arguments), cwd=PROGRAM, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as killed:
+            console.office.wait_for_stalled()
+            killed.kill()
+        assert killed.returncode == -signal.SIGKILL
+        there = sum(bool(mark_of(m)) for m in truth(console)["messages"])
+        assert 18 <= there <= 22
+        console.office.heal()
+        ended = console.run(*arguments)
+        assert ended.code == 0, ended
+        assert held(truth(console), (ROOT,)) == held(before, ())
+        marks = Counter(mark_of(m) for m in truth(console)["messages"] if mark_of(m))
+        assert set(marks.values()) == {1}
+        assert console.run(*arguments).documents()[-1]["restores"][0]["created"] == 0
+        assert console.run("restore", "-m", USER, "--undo", "latest").code == 0
+        assert shape(truth(console)) == shape(before)
 
 
 async def test_s09_one_key_and_no_quarrel_with_oneself() -> None:
@@ -338,3 +431,66 @@ async def test_s13_quiet_runs_cost_the_same_for_ever() -> None:
         assert costs == {(1, 1)}
         assert case.bucket.objects == before
         await case.exact()
+
+
+@pytest.mark.parametrize("conflict", list(Conflict))
+async def test_s15_whatever_a_restore_scattered_is_taken_back(conflict: Conflict) -> None:
+    """Copies, replacements and folders go, though users moved some of them; their own mail stays."""
+    async with open_case() as case:
+        folder = case.mutate(op="folder-create", parent="inbox", name="Once")["id"]
+        case.mutate(op="bulk-create", folder=folder, count=3)
+        scene = await on_stage(case)
+        case.mutate(op="folder-delete", folder=folder, hard=True)
+        case.mutate(op="bulk-delete", folder="inbox", count=3, hard=True)
+        before = shape(case.truth())
+        report = await scene.restore(in_place=True, conflict=conflict)
+        assert report.exit_code == 0
+        made = scene.marked()
+        assert len(made) == report.total(Step.CREATE) + report.total(Step.REPLACE) >= 6
+        for message in made[:3]:
+            case.mutate(op="move", message=message["immutableId"], folder="archive")
+        case.mutate(op="update", message=made[3]["immutableId"], patch={"isRead": True})
+        case.mutate(op="delete", message=made[4]["immutableId"], hard=True)
+        undone = await scene.undo()
+        assert (undone.exit_code, undone.removed, undone.gone) == (0, len(made) - 1, 1)
+        assert undone.put_back == report.total(Step.REPLACE)
+        assert shape(case.truth()) == before
+        assert (await scene.restore(in_place=True, conflict=conflict)).exit_code == 0
+        (fresh,) = [f["id"] for f in case.truth()["folders"] if f["path"] == ["Inbox", "Once"]]
+        own = case.mutate(op="create", folder=fresh, subject="my own")["immutableId"]
+        undone = await scene.undo()
+        assert (undone.exit_code, undone.folders_kept) == (0, [("Inbox", "Once")])
+        assert not scene.marked()
+        assert own in shape(case.truth())["messages"]
+
+
+@pytest.mark.parametrize("name", ["mail.zip", "mail"])
+async def test_s16_an_export_that_broke_off_continues(tmp_path: Path, name: str) -> None:
+    """Nothing has the final name before all is there; then it is what an undisturbed one is."""
+    reads: list[str] = []
+    breaks_at = 0
+
+    def tell(request: Request) -> None:
+        if request.op in {Op.GET, Op.OPEN} and request.key.startswith("data/"):
+            reads.append(request.key)
+            if len(reads) == breaks_at:
+                raise StoreTransient("the store is gone")
+
+    async with open_case(
+        replace(SMALL, messages=40), wrap=lambda store: telling(store, tell)
+    ) as case:
+        await case.back_up_user()
+        (tmp_path / "whole").mkdir()
+        whole = await exported(case, tmp_path / "whole" / name)
+        total, breaks_at = len(reads), 30
+        reads.clear()
+        with pytest.raises(StoreTransient):
+            await exported(case, tmp_path / name)
+        assert not (tmp_path / name).exists()
+        reads.clear()
+        breaks_at = 0
+        report = await exported(case, tmp_path / name)
+        assert (report.resumed, report.exit_code, report.messages) == (True, 0, whole.messages)
+        assert len(reads) < total
+        assert contents(report.path) == contents(whole.path)
+        assert leftovers(report.path) == []
