@@ -90,7 +90,7 @@ def entry_line(  # noqa: PLR0913 -- a line's fields
     mailbox_id: str,
     snapshot_id: str,
     folder: Sequence[str],
-    message_id: str,
+    resource: JsonObject,
     lost: dict[int, str],
     original: bool = False,
     error: str = "",
@@ -103,7 +103,7 @@ def entry_line(  # noqa: PLR0913 -- a line's fields
         mailbox_id: Whose.
         snapshot_id: As of when.
         folder: The folder's names.
-        message_id: Its ``Message-ID``, where the row has none.
+        resource: The message itself, which tells what Atlas's rows do not; empty if lost.
         lost: Why an attachment is not there, by its index.
         original: Whether its original MIME is what was written.
         error: Why it could not be had, or had as it should.
@@ -124,11 +124,17 @@ def entry_line(  # noqa: PLR0913 -- a line's fields
         "mailbox_id": mailbox_id,
         "snapshot_id": snapshot_id,
         "object_id": record["object_id"],
-        "internet_message_id": record["internet_message_id"] or message_id,
-        "received": record["received"],
+        "internet_message_id": record["internet_message_id"]
+        or _told(resource, "internetMessageId"),
+        "received": record["received"] or _told(resource, "receivedDateTime"),
         "folder": list(folder),
         "checksum": record["checksum"],
         "attachments": attachments,
         "original": original,
         "error": error or None,
     }
+
+
+def _told(resource: JsonObject, name: str) -> str:
+    value = resource.get(name)
+    return value if isinstance(value, str) else ""

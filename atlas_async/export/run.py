@@ -335,7 +335,7 @@ class ExportRun:
                 mailbox_id=source.mailbox_id,
                 snapshot_id=source.snapshot_id,
                 folder=source.names(record["folder_id"]),
-                message_id=_message_id(material),
+                resource=material.resource if material else {},
                 lost=lost,
                 original=bool(material and material.has_original),
                 error=error,
@@ -382,12 +382,6 @@ def _unmade(record: MessageRecord, error: Exception) -> Gathered:
     logger.error("internal error with message %s\n%s", record["object_id"], told)
     reason = f"it could not be made into a file: internal error ({type(error).__name__})"
     return Gathered(own=Loss(reason, is_missing=False))
-
-
-def _message_id(material: Material | None) -> str:
-    """Return a message's own id; rows of Atlas's snapshots have none."""
-    value = material.resource.get("internetMessageId") if material else None
-    return value if isinstance(value, str) else ""
 
 
 def _is_whole(slot: _Slot) -> bool:

@@ -45,6 +45,8 @@ CREATED: Final = frozenset({201})
 DELETIONS: Final = "recoverableitemsdeletions"
 PRESENT_PAGE: Final = 500
 BACK_PAGE: Final = 50
+BACK_BYTES: Final = 512 << 10
+"""Bytes of a listing of attachments that may hold their content; larger ones are read alone."""
 ATTACH_TRIES: Final = 6
 ATTACH_PAUSE: Final = 0.75
 """Seconds before a message that was just created is looked for again, doubled each time."""
@@ -388,10 +390,13 @@ class GraphWriter:
         return await self._delete("messages", object_id, confirm=confirm)
 
     async def _deletions_id(self) -> str:
-        """Return the id of the folder in which deleted messages can be recovered."""
+        """Return the id of the folder of messages that can be recovered; empty for none."""
         if not self._deletions:
             url = self._url("mailFolders", DELETIONS, query={"$select": "id"})
-            answer = await self._client.fetch(self._lane, Call(url, self._where()))
+            try:
+                answer = await self._client.fetch(self._lane, Call(url, self._where()))
+            except GraphNotFound:
+                return ""
             self._deletions = _id_of(answer.document, self._where())
         return self._deletions
 
@@ -419,7 +424,7 @@ class GraphWriter:
 
     async def list_attachments(self, object_id: str) -> list[JsonObject]:
         """Return the attachments of a message; small files with their content."""
-        return await self._attachments.listing(object_id, inline_limit=4 << 20, lease=_NoLease())
+        return await self._attachments.listing(object_id, inline_limit=BACK_BYTES, lease=_NoLease())
 
     def open_attachment(
         self, object_id: str, attachment_id: str

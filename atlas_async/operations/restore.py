@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import anyio
 from atlas_async.catalog.layout import LeasePlace
 from atlas_async.catalog.vault import Vault
 from atlas_async.clock import iso_millis
-from atlas_async.errors import AtlasError, SnapshotNotFound, UsageError
+from atlas_async.errors import AtlasError, SnapshotNotFound, UsageError, discreet_traceback
 from atlas_async.model.events import Event, MailboxNotice
 from atlas_async.model.restoring import RestoreJob, RestoreOptions, RestoreReport, UndoReport
 from atlas_async.model.source import JsonObject, Principal
@@ -27,6 +28,7 @@ from atlas_async.restore.ports import TargetMailbox
 from atlas_async.restore.run import Around, MailboxRestore
 from atlas_async.restore.undo import Undo
 
+logger = logging.getLogger("atlas_async.restore")
 SHORTEST_JOB: Final = 4
 
 
@@ -127,6 +129,13 @@ class Restore:
         except AtlasError as error:
             report.error, report.hint = str(error), error.hint
             report.error_code = error.exit_code
+        except Exception as error:  # noqa: BLE001 -- it costs this mailbox alone
+            # Not as exception information: its text may quote mail (I7).
+            told = discreet_traceback(error)
+            logger.error("internal error restoring %s\n%s", report.mailbox_id, told)  # noqa: TRY400
+            report.error = f"internal error: {type(error).__name__}"
+            report.hint = "run again with --debug and report the traceback"
+            report.error_code = 1
         report.seconds = self._tenant.clock.monotonic() - started
 
     async def _restore(

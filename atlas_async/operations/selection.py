@@ -15,7 +15,13 @@ from atlas_async.catalog.rows import checked
 from atlas_async.catalog.state import Run, ever
 from atlas_async.catalog.vault import Vault
 from atlas_async.clock import iso_millis
-from atlas_async.errors import ObjectNotFound, PartMissing, SnapshotNotFound, UsageError
+from atlas_async.errors import (
+    IntegrityError,
+    ObjectNotFound,
+    PartMissing,
+    SnapshotNotFound,
+    UsageError,
+)
 from atlas_async.model.message import sender_address
 from atlas_async.model.record import MessageRecord
 from atlas_async.model.report import NotStored
@@ -128,11 +134,14 @@ class Selected:
                 yield record
 
     async def not_stored(self) -> tuple[NotStored, ...]:
-        """Return what the newest of the snapshots lacks, by its ledger."""
+        """Return what the newest of the snapshots lacks of what was chosen, by its ledger."""
         entries = await self._views[-1].not_stored()
-        if self._folder_ids is None:
-            return entries
-        return tuple(entry for entry in entries if entry.folder_id in self._folder_ids)
+        if self._records is not None:
+            chosen = {record["object_id"] for record in self._records}
+            entries = tuple(entry for entry in entries if entry.object_id in chosen)
+        if self._folder_ids is not None:
+            entries = tuple(entry for entry in entries if entry.folder_id in self._folder_ids)
+        return tuple(entries)
 
     async def resolve(self) -> None:
         """Look up the messages that the selection names by id.
@@ -206,7 +215,10 @@ class Selected:
         chosen = self._selection
         if chosen.received_from is None and chosen.received_before is None:
             return True
-        moment = _moment(record["received"]) or await self._received(record)
+        try:
+            moment = _moment(record["received"]) or await self._received(record)
+        except IntegrityError:
+            return True  # when it was received nobody knows; whoever reads it meets the damage
         if moment is None:
             return False
         if chosen.received_from is not None and moment < chosen.received_from:

@@ -20,7 +20,7 @@ from atlas_async.restore.fingerprint import differing, fingerprint
 from atlas_async.restore.journal import Progress
 from atlas_async.restore.ports import TargetMailbox
 
-AT_ONCE: Final = 8
+AT_ONCE: Final = 6
 _KINDS: Final = {
     "#microsoft.graph.itemattachment": "item",
     "#microsoft.graph.referenceattachment": "reference",

@@ -51,9 +51,9 @@ from atlas_async.restore.ports import TargetMailbox
 WORKERS: Final = 12
 """Messages in hand at once: enough that four requests are always in flight while others read."""
 HEAVY_BYTES: Final = 512 << 10
-HEAVY: Final = 5
-"""Of them so many that weigh more, which are held several times over while they are sent: one more
-than requests in flight. Thirty messages with files of 2.9 MB took 185 MiB without, 80 MiB with."""
+HEAVY: Final = 3
+"""Messages that weigh more, at once: each is held several times over while it is sent. What a
+mailbox takes in five minutes is the limit for those, so that more of them gain nothing."""
 TRANSIENTS: Final = 3
 """Messages in a row that fail for want of an answer, after which it is the network that fails."""
 

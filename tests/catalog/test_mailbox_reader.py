@@ -19,8 +19,8 @@ from atlas_async.catalog.state import write_run
 from atlas_async.errors import (
     ForeignObject,
     FormatError,
-    PartMissing,
     IntegrityError,
+    PartMissing,
     SnapshotNotFound,
     StoreTransient,
     UsageError,

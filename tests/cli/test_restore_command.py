@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -261,7 +262,7 @@ def test_json_is_one_document_after_status_lines(atlas: Atlas, engine: FakeEngin
     status, last = atlas("restore", "-m", ANN, "--json").lines()
     assert (status["message_type"], status["done"], status["expected"]) == ("status", 3, None)
     assert last["exit_code"] == 0
-    (document,) = last["restores"]  # type: ignore[misc]  # a list of documents
+    document = cast("list[dict[str, Any]]", last["restores"])[0]
     assert (document["created"], document["skipped"], document["restore"]) == (
         7,
         2,

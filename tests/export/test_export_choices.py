@@ -63,6 +63,17 @@ async def test_folders_and_those_below(rig: Rig, tmp_path: Path) -> None:
     assert all(path.startswith(f"{name}/") for path in contents(deep.path))
 
 
+async def test_folders_are_told_as_a_tree(rig: Rig, tmp_path: Path) -> None:
+    """Every folder of the mailbox, each followed by those below it."""
+    dry = await exported(rig, tmp_path / "mail", dry_run=True)
+    names = [folder.names for folder in dry.folders]
+    wanted = [f for f in rig.truth()["folders"] if f["belowRoot"] and not f["search"] and f["path"]]
+    assert sorted(names) == sorted(tuple(f["path"]) for f in wanted)
+    for place, name in enumerate(names):
+        before = names[place - 1]
+        assert len(name) == 1 or before[: len(name) - 1] == name[:-1]
+
+
 async def test_messages_and_times(rig: Rig, tmp_path: Path) -> None:
     """Single messages by their ids, and those received within a time."""
     records = [record async for record in (await rig.view()).messages()]
@@ -187,6 +198,7 @@ async def test_an_atlas_bucket_as_far_as_it_goes(tmp_path: Path) -> None:
     assert {line["path"] for line in lines} == set(files)
     assert all(path.split("/")[1].startswith("Folder ") for path in files)
     assert all(line["internet_message_id"].startswith("<") for line in lines)
+    assert all(line["received"].endswith("Z") for line in lines)
     lost = 0
     for line in lines:
         message = read(files[line["path"]])

@@ -14,9 +14,7 @@ CHOSEN = [(n, m) for n, m in enumerate(MANNERS) if m.name in {"below", "replace"
 SMALL = replace(RICH, messages=18, folders=3)
 
 
-@pytest.mark.parametrize(
-    ("chapter", "manner"), CHOSEN, ids=[manner.name for _, manner in CHOSEN]
-)
+@pytest.mark.parametrize(("chapter", "manner"), CHOSEN, ids=[manner.name for _, manner in CHOSEN])
 def test_killed_restores(tmp_path: Path, chapter: int, manner: Manner) -> None:
     """Killed twice, run to the end, taken back with a kill between: exact at both ends."""
     figures = Figures()

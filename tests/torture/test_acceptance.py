@@ -287,7 +287,7 @@ async def test_s08_the_same_restore_twice_makes_nothing_new() -> None:
         scene.assert_whole()
 
 
-def truth(console: Console) -> dict[str, Any]:
+def _truth(console: Console) -> dict[str, Any]:
     """Return what the user's mailbox holds now."""
     office = console.office
     return office.do(lambda: office.emulator.control.mailbox_truth(USER))
@@ -299,7 +299,7 @@ def test_s08_killed_at_55_percent_it_continues(
     """SIGKILL in the midst: the same command makes what is missing, each once; undone, all is gone."""
     with open_console(tmp_path, monkeypatch, capfd, replace(PLAIN, messages=40)) as console:
         console.backup()
-        before = truth(console)
+        before = _truth(console)
         arguments = ("restore", "-m", USER, "--root", ROOT, "--json")
         console.office.stall("/messages$", after=22)
         with subprocess.Popen(
@@ -308,17 +308,17 @@ def test_s08_killed_at_55_percent_it_continues(
             console.office.wait_for_stalled()
             killed.kill()
         assert killed.returncode == -signal.SIGKILL
-        there = sum(bool(mark_of(m)) for m in truth(console)["messages"])
+        there = sum(bool(mark_of(m)) for m in _truth(console)["messages"])
         assert 18 <= there <= 22
         console.office.heal()
         ended = console.run(*arguments)
         assert ended.code == 0, ended
-        assert held(truth(console), (ROOT,)) == held(before, ())
-        marks = Counter(mark_of(m) for m in truth(console)["messages"] if mark_of(m))
+        assert held(_truth(console), (ROOT,)) == held(before, ())
+        marks = Counter(mark_of(m) for m in _truth(console)["messages"] if mark_of(m))
         assert set(marks.values()) == {1}
         assert console.run(*arguments).documents()[-1]["restores"][0]["created"] == 0
         assert console.run("restore", "-m", USER, "--undo", "latest").code == 0
-        assert shape(truth(console)) == shape(before)
+        assert shape(_truth(console)) == shape(before)
 
 
 async def test_s09_one_key_and_no_quarrel_with_oneself() -> None:

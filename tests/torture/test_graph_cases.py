@@ -464,8 +464,8 @@ async def test_c22_http_2_is_never_spoken(monkeypatch: pytest.MonkeyPatch) -> No
         assert held == {m["immutableId"] for m in truth["messages"] if m["folderId"] in inside}
 
 
-async def test_c23_nothing_is_deleted_and_a_204_with_a_body_does_no_harm() -> None:
-    """Graph is only read, and a store's DELETE answered with a stray chunk spoils no connection."""
+async def test_c23_a_backup_deletes_nothing_and_a_204_with_a_body_does_no_harm() -> None:
+    """A backup only reads, and a store's DELETE answered with a stray chunk spoils no connection."""
     async with open_case(ATTACHED) as case:
         await case.back_up_user()
         sent = {(s.method, s.path.endswith("$batch")) for s in case.emulator.log}
