@@ -327,21 +327,19 @@ class GraphClient:
         }
         if not call.anonymous:
             headers |= {"Authorization": f"Bearer {token}", "Prefer": _prefer(call)}
-        data: bytes | BytesIO | None = None
+        data = None
         if call.content is not None:
             data = call.content.data
             headers.update(call.content.headers)
         elif call.body is not None:
             data = orjson.dumps(call.body)
             headers["Content-Type"] = "application/json"
-        if data is not None and len(data) > MOST_AT_ONCE:
-            data = BytesIO(data)
         lane.count_request(call.cost)
         request = self._session.request(
             call.verb,
             URL(call.url if isinstance(call.url, str) else call.url(), encoded=True),
             headers=headers,
-            data=data,
+            data=BytesIO(data) if data is not None and len(data) > MOST_AT_ONCE else data,
             allow_redirects=False,
         )
         with anyio.fail_after(HEAD_SECONDS):

@@ -19,8 +19,6 @@ ITEM: Final = "#microsoft.graph.itemAttachment"
 DEEPEST: Final = 20
 """Messages within messages that are taken apart; what is deeper stays a file."""
 _POLICY: Final = policy.default.clone(raise_on_defect=False)
-_EXPECTED: Final = (ValueError, LookupError, AttributeError, TypeError, IndexError, RecursionError)
-"""What the standard library's parser is known to raise on mail that is not well formed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ def item_of(mime: bytes) -> JsonObject | None:
     try:
         parsed = message_from_bytes(mime, policy=_POLICY)
         return _item(parsed, 0)
-    except _EXPECTED:
+    except Exception:  # noqa: BLE001 -- on mail that is not well formed the parser raises anything
         return None
 
 

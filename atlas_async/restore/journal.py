@@ -24,7 +24,7 @@ from atlas_async.clock import Clock, iso_millis
 from atlas_async.errors import AtlasError, FormatError, ObjectNotFound, SnapshotNotFound
 from atlas_async.model.restoring import Conflict, RestoreJob
 from atlas_async.model.source import JsonObject
-from atlas_async.restore.marks import slot_of_mark
+from atlas_async.restore.marks import half_slot, slot_of_mark
 from atlas_async.store.base import list_all
 
 FLUSH_SECONDS: Final = 5.0
@@ -135,9 +135,9 @@ class Progress:
         """Note which part names what was made with a mark."""
         self._parts[slot_of_mark(mark)] = number
 
-    def part_of(self, mark: str) -> int | None:
+    def part_of(self, mark_slot: int) -> int | None:
         """Return the number of the part that names what was made with a mark."""
-        return self._parts.get(slot_of_mark(mark))
+        return self._parts.get(mark_slot)
 
     def knows(self, mark: str) -> bool:
         """Tell whether anything was made with this mark."""
@@ -262,18 +262,25 @@ class Journal:
             IntegrityError: The part that names it is damaged.
             StoreError: The store failed.
         """
+        slot = slot_of_mark(mark)
         async with self._looking:
-            if self.progress.part_of(mark) is None:
-                await self.flush()
-            number = self.progress.part_of(mark)
-            if number is None:
-                return ""
-            ids = self._ids.get(number)
-            if ids is None:
-                ids = self._ids[number] = await self._read_ids(number)
-                while len(self._ids) > PARTS_HELD:
-                    self._ids.popitem(last=False)
-            return ids.get(slot_of_mark(mark), "")
+            found = await self._look_up(slot)
+            if found and half_slot(found) == self.progress.half_slot_of(slot):
+                return found
+            await self.flush()
+            return await self._look_up(slot)
+
+    async def _look_up(self, slot: int) -> str:
+        """Return the id that the newest part written names; an empty string where none does."""
+        number = self.progress.part_of(slot)
+        if number is None:
+            return ""
+        ids = self._ids.get(number)
+        if ids is None:
+            ids = self._ids[number] = await self._read_ids(number)
+            while len(self._ids) > PARTS_HELD:
+                self._ids.popitem(last=False)
+        return ids.get(slot, "")
 
     async def _read_ids(self, number: int) -> dict[int, str]:
         entries = await _read_part(self._vault, self.job.job_id, number)

@@ -133,6 +133,22 @@ def test_an_unknown_character_set_keeps_the_words() -> None:
     assert found["body"]["content"].strip() == "wörds"
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Reply-To: amultipart/mixed=?utf-8?q?=ff?=,message/rfc822 \t@[ ",
+        b"From: ();a=?x-unknown?b?!!!?=''message/rfc822''text/ =?x-unknown?b?!!!?=",
+        b"Reply-To: =?utf-8?q?=ff?=.",
+        b"From: (=).charsetmessage/rfc822attachment?==?x-unknown?b?!!!?=*0*.)",
+        b"Content-Type: charset=?<<\x00''[=?x-unknown?b?!!!?=%ff]",
+    ],
+)
+def test_headers_on_which_the_parser_breaks(head: bytes) -> None:
+    """It raises whatever comes, an UnboundLocalError among it: none of that ends a restore."""
+    found = item_of(head + b"\r\nSubject: ]<\x00base64\r\nMessage-ID: \t[\r\n\r\nbody")
+    assert found is None or dump_json(found)
+
+
 @given(st.binary(max_size=2_000))
 def test_any_bytes(mime: bytes) -> None:
     """Nothing makes it raise."""

@@ -44,8 +44,10 @@ async def test_without_the_permission_nothing_is_created() -> None:
         app.roles = ("Mail.Read", "User.Read.All")
         dry = await scene.restore(dry_run=True)
         assert (dry.exit_code, created(dry)) == (0, scene.source().total())
-        for manner in ({}, {"in_place": True, "conflict": Conflict.COPY}):
-            report = await scene.restore(**manner)
+        for report in (
+            await scene.restore(),
+            await scene.restore(in_place=True, conflict=Conflict.COPY),
+        ):
             assert report.exit_code == 13
             assert "Mail.ReadWrite" in report.hint
             assert "The token now carries: Mail.Read, User.Read.All" in report.hint

@@ -105,10 +105,12 @@ async def test_servers_that_show_no_marks_or_cannot_look(
     async with brisk_scene(corpus=replace(RICH, messages=16)) as scene:
         scene.rig.emulator.control.configure(property_reads=reads, message_filters=filters)
         scene.fault(status=503, commit="before", method="POST", count=-1, probability=0.35, seed=5)
-        for _ in range(2):
-            report = await scene.restore(**manner)
-            assert report.exit_code == 0, (report.error, report.failures)
-            assert_once(scene)
+        report = await scene.restore(**manner)
+        assert report.exit_code == 0, (report.error, report.failures)
+        assert_once(scene)
+        report = await scene.restore(**manner)
+        assert report.exit_code == 0, (report.error, report.failures)
+        assert_once(scene)
         assert report.total(Step.ALREADY) == scene.source().total()
         assert (await scene.undo()).exit_code == 0
         scene.assert_untouched()

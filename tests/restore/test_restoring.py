@@ -424,7 +424,7 @@ async def _copy(scene: Scene, message_id: str) -> str:
             {"destinationId": message["folderId"]},
         )
         assert answer.status == 201
-    (fresh,) = {m["immutableId"] for m in scene.rig.truth()["messages"]} - known
+    (fresh,) = {str(m["immutableId"]) for m in scene.rig.truth()["messages"]} - known
     return fresh
 
 

@@ -18,7 +18,9 @@ import pytest
 from atlas_async.catalog.head import read_head
 from atlas_async.catalog.layout import DEK_KEY
 from atlas_async.config.settings import FolderChoice, Limits
+from atlas_async.crypto.signing import check_signature
 from atlas_async.errors import StoreAuthError, StoreTransient
+from atlas_async.model.drill import DrillOptions
 from atlas_async.model.report import Outcome
 from atlas_async.model.restoring import Conflict, Step
 from atlas_async.operations.selection import Selection
@@ -39,6 +41,7 @@ from tests.torture.cases import (
     BRIEF,
     PLAIN,
     Case,
+    damage,
     on_stage,
     open_case,
     open_console,
@@ -494,3 +497,32 @@ async def test_s16_an_export_that_broke_off_continues(tmp_path: Path, name: str)
         assert len(reads) < total
         assert contents(report.path) == contents(whole.path)
         assert leftovers(report.path) == []
+
+
+async def test_s17_what_cannot_be_restored_is_found_before_it_is_needed() -> None:
+    """A drill brings mail back into a mailbox, leaves no trace there, and names what it cannot."""
+    async with open_case(replace(SMALL, mailboxes=2, messages=20, attachment_share=0.6)) as case:
+        await case.back_up_user()
+        scratch = "user0001@contoso.com"
+        before = shape(case.truth(scratch))
+        everything = DrillOptions(sample=0, scratch=scratch)
+        async with case.engine() as atlas:
+            good = await atlas.drill([USER], everything)
+            key = await atlas.report_key()
+            damaged = case.keys("attachments/")[0]
+            damage(case.bucket, damaged)
+            bad = await atlas.drill([USER], everything)
+        (box,) = good.mailboxes
+        assert (good.exit_code, box.restored, box.read_back) == (0, box.messages, box.messages)
+        check_signature(good.signed, key)
+        (box,) = bad.mailboxes
+        holders = {
+            object_id
+            for object_id, record in (await case.records()).items()
+            if damaged.rpartition("/")[2] in {a["checksum"] for a in record.get("attachments", [])}
+        }
+        assert bad.exit_code == 16
+        assert {failure.object_id for failure in box.failures} == holders
+        check_signature(bad.signed, key)
+        assert bad.signed["passed"] is False
+        assert shape(case.truth(scratch)) == before

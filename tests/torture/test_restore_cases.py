@@ -246,13 +246,13 @@ async def test_c28_attachments_refused_at_first_are_there_in_the_end() -> None:
         ]
         case.mutate(op="create", folder="inbox", subject="large", attachments=large)
         scene = await on_stage(case)
-        case.switch(fresh_misses=2, smallest_upload=1)
-        case.fault(method="POST", path="/attachments$", status=413, code="x", after=3)
+        case.switch(fresh_misses=4, smallest_upload=1)
+        case.fault(method="POST", path="/attachments$", status=413, code="x", after=5)
         assert_as_it_was(await scene.restore())
         assert fired(case) == [1]
         assert len(asked_to(case, "PUT", "/AttachmentSessions")) == 1
         missed = [s for s in case.emulator.log if s.method == "POST" and s.status == 404]
-        assert len(missed) == 2
+        assert len(missed) == 4
         scene.assert_whole()
         assert_once(scene)
 
