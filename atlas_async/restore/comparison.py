@@ -15,7 +15,7 @@ from atlas_async.errors import AtlasError, GraphNotFound
 from atlas_async.model.restoring import MOST_LISTED, Comparing, Comparison, Difference
 from atlas_async.model.source import JsonObject
 from atlas_async.pipeline.stop import StopSignal
-from atlas_async.restore.enclosures import digest_of, line_of_file, line_of_other
+from atlas_async.restore.enclosures import FROM_MIME, digest_of, line_of_file, line_of_other
 from atlas_async.restore.fingerprint import differing, fingerprint
 from atlas_async.restore.journal import Progress
 from atlas_async.restore.ports import TargetMailbox
@@ -140,7 +140,7 @@ class Comparer:
         shown = await to_thread.run_sync(fingerprint, item)
         parts = differing(sent, shown)
         enclosed = self._progress.enclosed_of(target_id)
-        if enclosed or item.get("hasAttachments"):
+        if enclosed != FROM_MIME and (enclosed or item.get("hasAttachments")):
             lines = await self._lines(target_id)
             if digest_of(lines) & 0xFFFFFFFF != enclosed:
                 parts = (*parts, "attachments")

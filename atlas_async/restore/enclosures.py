@@ -52,6 +52,8 @@ REQUEST_BYTES: Final = 3_900_000
 ATTACHMENT_FRAME: Final = 700
 """Bytes that an attachment takes in a request beside its content, with a long name."""
 REFERENCE: Final = "#microsoft.graph.referenceAttachment"
+FROM_MIME: Final = 0xFFFFFFFF
+"""In place of a digest: the server has made the attachments from MIME, with names of its own."""
 _READ_ONLY: Final = frozenset({"id", "size", "lastModifiedDateTime"})
 _REFUSED: Final = frozenset({400, 413, 415, 422})
 

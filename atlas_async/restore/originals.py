@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from atlas_async.catalog.content import StoredMessage, open_original
@@ -11,7 +13,7 @@ from atlas_async.model.record import MessageRecord
 from atlas_async.model.restoring import MARK_PROPERTY
 from atlas_async.model.source import JsonObject
 from atlas_async.restore.delivery import Delivered
-from atlas_async.restore.enclosures import Enclosed, is_refusal
+from atlas_async.restore.enclosures import FROM_MIME, Enclosed, is_refusal
 from atlas_async.restore.fingerprint import fingerprint_of_letter
 from atlas_async.restore.journal import Made
 from atlas_async.restore.letter import LONGEST_HEADERS, letter_of
@@ -28,10 +30,19 @@ class Originals:
     Args:
         vault: The mailbox that is restored from.
         target: The mailbox that is restored to.
+        begun: Told of a message that is there and has neither its state nor its mark yet.
         wanted: Create messages from it.
     """
 
-    def __init__(self, vault: Vault, target: TargetMailbox, *, wanted: bool) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        target: TargetMailbox,
+        begun: Callable[[Made], None],
+        *,
+        wanted: bool,
+    ) -> None:
+        self._begun = begun
         self._vault = vault
         self._target = target
         self._wanted = wanted
@@ -41,10 +52,10 @@ class Originals:
 
         Raises: as ``Delivery.create``.
         """
-        original = stored.record.get("original")
-        if not self._wanted or original is None or original["size_bytes"] > LARGEST:
+        size = self._size(stored.record)
+        if size is None:
             return None
-        mime = await self._first(stored.record, original["size_bytes"])
+        mime = await self._first(stored.record, size)
         message_id = str(stored.resource.get("internetMessageId") or "")
         try:
             target_id = await self._target.create_from_mime(folder_id, mime, message_id=message_id)
@@ -52,6 +63,27 @@ class Originals:
             if not is_refusal(error):
                 raise
             return None
+        delivered = self._delivered(stored, target_id, folder_id, mark)
+        self._begun(replace(delivered.made, complete=False))
+        await self._mark(stored, target_id, mark)
+        return delivered
+
+    async def resume(
+        self, stored: StoredMessage, target_id: str, folder_id: str, *, mark: str
+    ) -> Delivered | None:
+        """Complete a message that an earlier run has created; None as for ``create``."""
+        if self._size(stored.record) is None:
+            return None
+        await self._mark(stored, target_id, mark)
+        return self._delivered(stored, target_id, folder_id, mark)
+
+    def _size(self, record: MessageRecord) -> int | None:
+        original = record.get("original")
+        if not self._wanted or original is None or original["size_bytes"] > LARGEST:
+            return None
+        return original["size_bytes"]
+
+    async def _mark(self, stored: StoredMessage, target_id: str, mark: str) -> None:
         patch: JsonObject = {
             name: stored.resource[name] for name in _STATE if stored.resource.get(name) is not None
         }
@@ -59,8 +91,13 @@ class Originals:
         await self._target.update_message(
             target_id, {**patch, "singleValueExtendedProperties": properties}
         )
+
+    @staticmethod
+    def _delivered(stored: StoredMessage, target_id: str, folder_id: str, mark: str) -> Delivered:
         draft = letter_of({**stored.resource, "isDraft": True}, mark=mark)
-        made = Made(mark, target_id, folder_id, fingerprint_of_letter(draft.body), 0, complete=True)
+        made = Made(
+            mark, target_id, folder_id, fingerprint_of_letter(draft.body), FROM_MIME, complete=True
+        )
         adjusted = [] if stored.resource.get("isDraft") else ["created from MIME, so it is a draft"]
         return Delivered(made, adjusted, Enclosed())
 

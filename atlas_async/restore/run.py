@@ -144,7 +144,7 @@ class MailboxRestore:
         self._around = around
         self.report = report
         self._delivery = Delivery(chosen.vault, target, journal.made)
-        self._originals = Originals(chosen.vault, target, wanted=options.originals)
+        self._originals = Originals(chosen.vault, target, journal.made, wanted=options.originals)
         self._folders: dict[str, FolderOutcome] = {}
         self._transients = 0
         self._noted_folders = 0
@@ -231,7 +231,12 @@ class MailboxRestore:
         )
 
     async def _absent(self, listing: FolderListing) -> list[tuple[str, ...]]:
-        """Return the paths of the folders that are to be made."""
+        """Return the paths of the folders that are to be made, where that is known beforehand.
+
+        Of chosen messages the folders are only known as they come; each is then noted by itself.
+        """
+        if self._around.few is not None:
+            return []
         trial = self._placing(listing, dry_run=True)
         if not self._options.in_place:
             await trial.top()
@@ -440,7 +445,10 @@ class MailboxRestore:
     async def _deliver(self, stored: StoredMessage, decision: _Decision) -> Delivered:
         folder_id, mark = decision.place.folder_id, decision.mark
         if decision.adopted:
-            return await self._delivery.resume(stored, decision.adopted, folder_id, mark=mark)
+            begun = await self._originals.resume(stored, decision.adopted, folder_id, mark=mark)
+            return begun or await self._delivery.resume(
+                stored, decision.adopted, folder_id, mark=mark
+            )
         original = await self._originals.create(stored, folder_id, mark=mark)
         if original is not None:
             return original

@@ -7,12 +7,14 @@ from typing import Final, TypeVar
 
 import anyio
 
+from atlas_async.catalog.slots import SlotSet
 from atlas_async.catalog.vault import Vault
 from atlas_async.errors import AtlasError, GraphError, GraphThrottled, GraphTransient, NoMailbox
 from atlas_async.model.events import Event, RestoreProgress
 from atlas_async.model.restoring import MOST_LISTED, Present, RestoreFailure, UndoReport
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.restore.journal import Journal, read_parts
+from atlas_async.restore.marks import slot_of_mark
 from atlas_async.restore.ports import TargetMailbox
 
 T = TypeVar("T")
@@ -60,7 +62,7 @@ class Undo:
                 running again continues.
             StoreError: The store failed.
         """
-        removed: set[str] = set()
+        removed = SlotSet()
         folders: dict[str, None] = {}
         begin = await self._beginning()
         async for number, entries in read_parts(self._vault, self._journal.job.job_id):
@@ -69,8 +71,9 @@ class Undo:
                 if kind == "message":
                     folders[str(values[2])] = None
                     made.append(str(values[1]))
-            fresh = [object_id for object_id in dict.fromkeys(made) if object_id not in removed]
-            removed.update(fresh)
+            fresh = [item for item in dict.fromkeys(made) if slot_of_mark(item) not in removed]
+            for object_id in fresh:
+                removed.add(slot_of_mark(object_id))
             await self._all(self._remove, fresh)
         folders.update(dict.fromkeys(self._journal.progress.folders))
         await self._remove_unjournaled(list(folders), removed)
@@ -101,7 +104,7 @@ class Undo:
             self.report.gone += 1
         self._tell()
 
-    async def _remove_unjournaled(self, folders: Sequence[str], removed: set[str]) -> None:
+    async def _remove_unjournaled(self, folders: Sequence[str], removed: SlotSet) -> None:
         for folder_id in folders:
             found: list[Present] = []
             try:
@@ -111,8 +114,9 @@ class Undo:
                 if _concerns_all(error):
                     raise
                 continue  # the folder is gone, and what it held with it
+            left = [item.object_id for item in found]
             await self._all(
-                self._remove, [item.object_id for item in found if item.object_id not in removed]
+                self._remove, [item for item in left if slot_of_mark(item) not in removed]
             )
 
     def _is_unjournaled(self, item: Present) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import anyio
 import pytest
@@ -17,6 +17,7 @@ from atlas_async.model.restoring import Comparing, Conflict, RestoreOptions, Ste
 from atlas_async.operations.restore import RestoreWish
 from atlas_async.operations.selection import Selection
 from atlas_async.pipeline.stop import StopSignal
+from atlas_async.restore.comparison import Comparer
 from atlas_async.store.faulty import Failure, Fault, FaultyStore
 from atlas_async.store.intercepted import Op
 from tests.fakes.clock import FakeClock
@@ -124,7 +125,14 @@ async def test_throttled_without_end() -> None:
 async def test_a_network_that_is_gone_ends_it_at_once() -> None:
     """Not every message is tried to its end when nothing answers any more."""
     async with brisk_scene(corpus=MORE) as scene:
-        scene.fault(action="redirect", location="https://sign-in.invalid/", after=20, count=-1)
+        scene.fault(
+            method="POST",
+            path="/messages$",
+            action="redirect",
+            location="https://sign-in.invalid/",
+            after=9,
+            count=-1,
+        )
         report = await scene.restore()
         assert report.error
         assert report.failed < 12
@@ -252,30 +260,28 @@ async def test_stopped_in_order_and_continued() -> None:
         assert_once(scene)
 
 
-async def test_stopped_while_it_compares() -> None:
-    """Nothing is left to do then but to look: that ends at once."""
+async def test_stopped_while_it_compares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left to do then but to look: that ends after the page that is read."""
     async with open_scene(MORE) as scene:
         await scene.restore(comparing=Comparing.NONE)
         stop = StopSignal()
-        scene.rig.emulator.control.configure(latency=0.001)
+        pages: list[int] = []
+        compare = Comparer._messages
 
-        scene.rig.emulator.control.clear_log()
-        async with anyio.create_task_group() as group:
-            group.start_soon(_stop_at_the_end, scene, stop)
-            report = await scene.restore(stop=stop)
-            group.cancel_scope.cancel()
-        assert report.total(Step.ALREADY) + created(report) <= scene.source().total()
-        assert report.interrupted
+        async def stopping(
+            self: Comparer, page: list[dict[str, Any]], path: tuple[str, ...]
+        ) -> None:
+            pages.append(len(page))
+            stop.request()
+            await compare(self, page, path)
+
+        monkeypatch.setattr(Comparer, "_messages", stopping)
+        report = await scene.restore(stop=stop)
+        assert report.total(Step.ALREADY) == scene.source().total()
+        assert len(pages) == 1
+        assert (report.interrupted, report.exit_code) == (True, 130)
         assert report.comparison is None
         scene.assert_whole()
-
-
-async def _stop_at_the_end(scene: Scene, stop: StopSignal) -> None:
-    """Ask for a stop as soon as bodies are read back."""
-    while not stop.requested:
-        if scene.rig.emulator.control.log()["requests"] > 60:
-            stop.request()
-        await anyio.sleep(0.001)
 
 
 async def test_cancelled_at_once_and_continued() -> None:

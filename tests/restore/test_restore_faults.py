@@ -11,6 +11,9 @@ from typing import Any, Final
 import pytest
 
 from atlas_async.model.restoring import Conflict, Step
+from atlas_async.operations.selection import Selection
+from atlas_async.restore.journal import part_prefix, read_parts
+from tests.fakes.rig import USER
 from tests.restore.scene import (
     FEW,
     RICH,
@@ -155,13 +158,71 @@ async def test_folders_that_are_there_already_are_used() -> None:
         }
 
 
-async def test_a_target_folder_that_goes_meanwhile_is_made_again() -> None:
-    """What is left goes into a new folder of the same name."""
+@pytest.mark.parametrize("commit", ["never", "before"])
+async def test_a_target_folder_that_is_not_found_for_once(commit: str) -> None:
+    """It is looked for anew; and so is the message, which may have been created all the same."""
     async with brisk_scene(corpus=replace(FEW, messages=30)) as scene:
         scene.fault(
-            method="POST", path="/messages$", status=404, code="ErrorItemNotFound", after=6, count=2
+            method="POST",
+            path="/messages$",
+            status=404,
+            code="ErrorItemNotFound",
+            commit=commit,
+            after=6,
+            count=2,
         )
         report = await scene.restore()
         assert report.exit_code == 0, (report.error, report.failures)
         scene.assert_whole()
         assert_once(scene)
+
+
+async def test_a_folder_that_is_deleted_meanwhile_is_made_again() -> None:
+    """What is left goes into a new folder of the same name; nothing is there twice."""
+    async with brisk_scene(corpus=replace(FEW, messages=30)) as scene:
+        await scene.restore(Selection(mailbox=USER, folders=("inbox",)))
+        scene.rig.mutate(op="folder-delete", folder=[ROOT, "Inbox"], hard=True)
+        report = await scene.restore()
+        assert report.exit_code == 0, (report.error, report.failures)
+        scene.assert_whole()
+        assert_once(scene)
+
+
+@pytest.mark.parametrize("manner", MANNERS[:2], ids=["below", "copy"])
+async def test_a_kill_before_the_journal_was_written(manner: dict[str, Any]) -> None:
+    """R1: marks tell what was made, and what it still lacks is added; it can be taken back, too.
+
+    Folders carry no marks: what was absent is written down before the first of them is made.
+    """
+    async with brisk_scene(corpus=replace(RICH, reference_share=0.0)) as scene:
+        report = await scene.restore(**manner)
+        prefix = part_prefix(USER, report.job_id)
+        kept = 0
+        async for number, entries in read_parts(scene.rig.vault(), report.job_id):
+            if {kind for kind, *_ in entries} == {"absent"}:
+                kept += 1
+            else:
+                del scene.rig.bucket.objects[f"{prefix}{number:08x}"]
+        assert kept or manner
+        for message in scene.marked()[::3]:
+            scene.rig.mutate(op="update", message=message["immutableId"], patch={}, attachments=[])
+        report = await scene.restore(**manner)
+        assert report.exit_code == 0, (report.error, report.failures, report.comparison)
+        assert_once(scene)
+        if not manner:
+            scene.assert_whole()
+        undone = await scene.undo()
+        assert undone.exit_code == 0
+        scene.assert_untouched()
+
+
+async def test_what_was_to_be_put_away_and_was_not_stays() -> None:
+    """R2: the move is written down before it is made; undone, what was not moved is left alone."""
+    async with brisk_scene(corpus=FEW) as scene:
+        scene.fault(method="POST", path="/move$", status=500, count=-1)
+        report = await scene.restore(in_place=True, conflict=Conflict.REPLACE)
+        assert report.failed
+        scene.calm()
+        undone = await scene.undo()
+        assert (undone.exit_code, undone.put_back) == (0, 0)
+        scene.assert_untouched()

@@ -180,3 +180,21 @@ async def test_a_damaged_journal_stops_the_restore_before_it_writes() -> None:
         assert report.exit_code == 16
         assert part in report.error
         assert sorted(map(mark_of, scene.marked())) == marks
+
+
+async def test_a_body_that_is_attached_is_attached_by_the_next_run() -> None:
+    """A message whose body did not fit, and whose run ended before the body was attached."""
+    async with open_rig(FEW, limits=Limits(), clock=BriskClock()) as rig:
+        body = "<p>" + "long " * 900_000 + "</p>"
+        rig.mutate(op="create", folder="inbox", subject="Long", body=body)
+        await rig.back_up_user()
+        scene = Scene(rig, rig.truth())
+        scene.fault(method="POST", path="createUploadSession", status=500, count=-1)
+        assert (await scene.restore()).failed == 1
+        scene.calm()
+        for _ in range(2):
+            report = await scene.restore()
+            assert report.exit_code == 0, (report.failures, report.comparison)
+            (found,) = [m for m in scene.marked() if m["subject"] == "Long"]
+            (source,) = [m for m in scene.before["messages"] if m["subject"] == "Long"]
+            assert [a["sha256"] for a in found["attachments"]] == [source["bodySha"]]
