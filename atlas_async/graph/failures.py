@@ -159,7 +159,8 @@ def classify(
     if refusal.has(SYNC_CODES) or status == 410:  # noqa: PLR2004 - 410 Gone
         return Failure(refusal.error(SyncStateGone, "The delta link is no longer honoured"))
     if "errorquotaexceeded" in refusal.codes or status == 507:  # noqa: PLR2004 - 507 Insufficient Storage
-        return Failure(refusal.error(MailboxOverQuota, "The mailbox is over its quota"))
+        hint = "Free space in the mailbox or raise its quota; running again continues."
+        return Failure(refusal.error(MailboxOverQuota, "The mailbox is over its quota", hint))
     if status in THROTTLE_STATUSES or refusal.has(THROTTLE_CODES):
         return _throttled(refusal, wait)
     if status == 401:  # noqa: PLR2004 - 401 Unauthorized

@@ -83,6 +83,7 @@ async def test_a_mailbox_that_is_full_stops_the_restore() -> None:
         report = await scene.restore()
         assert report.exit_code not in {0, 3}
         assert "quota" in report.error
+        assert "raise its quota" in report.hint
         assert created(report) == len(scene.marked()) == 9
         scene.calm()
         report = await scene.restore()
