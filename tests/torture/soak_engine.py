@@ -380,6 +380,16 @@ def told(report: RunReport) -> dict[str, Any]:
             "failed": result.failed,
             "error": result.error,
             "notices": list(result.notices),
+            "not_stored": [
+                {
+                    "kind": item.kind,
+                    "code": item.code,
+                    "reason": item.reason,
+                    "attempts": item.attempts,
+                    "first_run": item.first_run,
+                }
+                for item in result.not_stored
+            ],
         }
         for result in report.mailboxes
     }
