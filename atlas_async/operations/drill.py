@@ -19,7 +19,13 @@ from atlas_async.model.record import MessageRecord
 from atlas_async.model.restoring import Comparing, Conflict, RestoreOptions, RestoreReport, Step
 from atlas_async.model.source import JsonObject
 from atlas_async.operations.listing import unknown_mailbox
-from atlas_async.operations.restore import OpenTarget, Restore, RestoreWish, undo_restore
+from atlas_async.operations.restore import (
+    OpenTarget,
+    Restore,
+    RestoreWish,
+    restore_jobs,
+    undo_restore,
+)
 from atlas_async.operations.selection import Selected, Selection, select
 from atlas_async.operations.tenant import Tenant
 from atlas_async.pipeline.stop import StopSignal
@@ -27,6 +33,8 @@ from atlas_async.restore.fingerprint import fingerprint_of_letter
 from atlas_async.restore.letter import letter_of
 
 FORMAT: Final = 1
+ROOT: Final = "Restore drill"
+"""What the names of folders begin with that drills make; nothing else should."""
 SEED_BITS: Final = 48
 
 
@@ -160,7 +168,10 @@ class Drill:
         box: MailboxDrill,
         scratch: str,
     ) -> None:
-        """Restore the sample, read it back, remove it."""
+        """Restore the sample, read it back, remove it; and what a drill left that was killed."""
+        for job in await restore_jobs(self._tenant, box.mailbox_id):
+            if job.root.startswith(ROOT) and job.state != "undone":
+                await self._remove(job.job_id, job.target_id, box)
         restore = Restore(
             self._tenant,
             self._tenant.settings.graph.tenant_id if self._tenant.settings.graph else "",
@@ -170,7 +181,7 @@ class Drill:
         )
         moment = iso_millis(self._tenant.clock.now())
         options = RestoreOptions(
-            root=f"Restore drill {moment[:10]} {moment[11:19].replace(':', '')}",
+            root=f"{ROOT} {moment[:10]} {moment[11:19].replace(':', '')}",
             conflict=Conflict.COPY,
             comparing=Comparing.CONTENTS,
             empty_folders=False,
@@ -186,7 +197,7 @@ class Drill:
             self._take(report, box)
         finally:
             if report.job_id:
-                await self._clean(report, box)
+                await self._remove(report.job_id, report.target_id, box)
 
     def _take(self, report: RestoreReport, box: MailboxDrill) -> None:
         if report.error:
@@ -211,12 +222,12 @@ class Drill:
         if created and report.seconds:
             box.estimated_seconds = report.seconds / created * box.messages
 
-    async def _clean(self, report: RestoreReport, box: MailboxDrill) -> None:
+    async def _remove(self, job_id: str, target_id: str, box: MailboxDrill) -> None:
         undone = await undo_restore(
             self._tenant,
             self._open_target,
             box.mailbox_id,
-            report.job_id,
+            job_id,
             emit=self._emit,
             stop=StopSignal(),
             dry_run=False,
@@ -226,7 +237,7 @@ class Drill:
             box.fail(
                 DrillFailure(
                     "",
-                    f"what the drill made in {report.target_id}",
+                    f"what a drill made in {target_id}",
                     f"is left: {reason}",
                     damaged=False,
                 )

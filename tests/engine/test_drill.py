@@ -10,6 +10,9 @@ from atlas_async.emulator.faults import FaultRule
 from atlas_async.model.drill import DrillOptions, DrillReport
 from atlas_async.model.events import DrillProgress
 from atlas_async.model.record import MessageRecord, attachment_key, message_key
+from atlas_async.model.restoring import Comparing, RestoreOptions
+from atlas_async.operations.restore import RestoreWish
+from atlas_async.operations.selection import Selection
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.sdk import Atlas
 from tests.fakes.golden import golden_metadata, golden_store
@@ -115,6 +118,20 @@ async def test_into_a_mailbox_everything_is_read_back_and_removed() -> None:
         async with rig.engine() as atlas:
             jobs = await atlas.restore_jobs(USER)
         assert [job.state for job in jobs] == ["undone"]
+
+
+async def test_what_a_killed_drill_left_is_removed_by_the_next() -> None:
+    """Its journal is in the bucket: the next drill finds it, and the mailbox is as it was."""
+    async with open_rig(TWO) as rig:
+        await rig.backup([USER])
+        before = {folder["id"] for folder in rig.truth(OTHER)["folders"]}
+        left = RestoreOptions(root="Restore drill 2026-04-20 113000", comparing=Comparing.NONE)
+        async with rig.engine() as atlas:
+            await atlas.restore([RestoreWish(Selection(mailbox=USER), OTHER)], left)
+        assert {folder["id"] for folder in rig.truth(OTHER)["folders"]} > before
+        report = await drill(rig, [USER], sample=3, scratch=OTHER)
+        assert report.exit_code == 0
+        assert {folder["id"] for folder in rig.truth(OTHER)["folders"]} == before
 
 
 async def test_a_mailbox_that_cannot_be_written_fails_its_drill() -> None:
