@@ -24,6 +24,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import anyio
+
 from atlas_async import Atlas, DirectorySettings, GraphSettings, Secret, Settings
 from atlas_async.config.settings import Limits
 from atlas_async.emulator import CorpusOptions
@@ -95,8 +97,8 @@ class Case:
 CASES = (
     Case("small messages", "4 in flight", 3_000),
     Case("small messages, many", "requests", 1_000, granted=200, window=12.0),
-    Case("files of 2 MB", "bytes", 200, attached=2_000_000, window=30.0),
-    Case("files of 20 MB, in ranges", "bytes", 32, huge=32, window=30.0),
+    Case("files of 2 MB", "bytes", 200, attached=2_000_000, window=60.0),
+    Case("files of 20 MB, in ranges", "bytes", 64, huge=64, window=60.0),
 )
 
 
@@ -165,6 +167,9 @@ async def _restore(atlas: Atlas, case: Case, served: Mapping[str, str]) -> Outco
     # The folders are made by a restore of nothing but them; what follows is what counts.
     nothing = Selection(mailbox=MAILBOX, received_from=datetime(2100, 1, 1, tzinfo=UTC))
     _checked((await atlas.restore([RestoreWish(nothing)], made))[0])
+    if case.window < MAILBOX_WINDOW:
+        # The server counts that too, and the next restore knows nothing of it.
+        await anyio.sleep(case.window)
     ask_emulator(served, "log", "DELETE")
     report = _checked((await atlas.restore([wish], made))[0])
     log = ask_emulator(served, "log")
