@@ -7,6 +7,8 @@ from typing import TypeVar
 
 import anyio
 
+from atlas_async.errors import AtlasError
+
 T = TypeVar("T")
 
 
@@ -26,3 +28,24 @@ async def side_by_side(
     async with anyio.create_task_group() as group:
         for _ in range(min(at_once, len(items))):
             group.start_soon(worker)
+
+
+async def until_first_error(
+    work: Callable[[T], Awaitable[None]], items: Sequence[T], *, at_once: int
+) -> None:
+    """Do ``work`` side by side; the first of our errors is raised as it is, the rest cancelled."""
+    errors: list[AtlasError] = []
+
+    async def attempt(item: T) -> None:
+        try:
+            await work(item)
+        except AtlasError as error:
+            errors.append(error)
+            raise
+
+    try:
+        await side_by_side(attempt, items, at_once=at_once)
+    except* AtlasError:
+        pass
+    if errors:
+        raise errors[0]

@@ -8,12 +8,12 @@ import hashlib
 from collections.abc import Mapping
 from typing import Final
 
-import anyio
 from anyio import to_thread
 
-from atlas_async.errors import AtlasError, GraphNotFound
+from atlas_async.errors import GraphNotFound
 from atlas_async.model.restoring import MOST_LISTED, Comparing, Comparison, Difference
 from atlas_async.model.source import JsonObject
+from atlas_async.pipeline.side_by_side import until_first_error
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.restore.enclosures import FROM_MIME, digest_of, line_of_file, line_of_other
 from atlas_async.restore.fingerprint import differing, fingerprint
@@ -113,24 +113,13 @@ class Comparer:
         marks.add(mark)
 
     async def _messages(self, page: list[JsonObject], path: tuple[str, ...]) -> None:
-        waiting = iter(page)
-        errors: list[AtlasError] = []
+        async def one(item: JsonObject) -> None:
+            try:
+                await self._message(item, path)
+            except GraphNotFound:
+                self.result.missing += 1
 
-        async def work() -> None:
-            for item in waiting:
-                try:
-                    await self._message(item, path)
-                except GraphNotFound:
-                    self.result.missing += 1
-                except AtlasError as error:
-                    errors.append(error)
-                    group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            for _ in range(min(AT_ONCE, len(page))):
-                group.start_soon(work)
-        if errors:
-            raise errors[0]
+        await until_first_error(one, page, at_once=AT_ONCE)
 
     async def _message(self, item: JsonObject, path: tuple[str, ...]) -> None:
         target_id = str(item["id"])

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-import anyio
-
 from atlas_async.catalog.slots import SlotSet
 from atlas_async.catalog.vault import Vault
-from atlas_async.errors import AtlasError, GraphError, GraphThrottled, GraphTransient, NoMailbox
+from atlas_async.errors import GraphError, GraphThrottled, GraphTransient, NoMailbox
 from atlas_async.model.events import Event, RestoreProgress
 from atlas_async.model.restoring import MOST_LISTED, Present, RestoreFailure, UndoReport
+from atlas_async.pipeline.side_by_side import until_first_error
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.restore.journal import Journal, read_parts
 from atlas_async.restore.marks import slot_of_mark
@@ -151,27 +150,18 @@ class Undo:
 
     async def _all(self, work: Callable[[T], Awaitable[None]], items: Sequence[T]) -> None:
         """Do ``work`` for every item, some at a time; one that fails costs itself."""
-        waiting = iter(items)
-        errors: list[AtlasError] = []
 
-        async def worker() -> None:
-            for item in waiting:
-                if self._stop.requested:
-                    return
-                try:
-                    await work(item)
-                except AtlasError as error:
-                    if isinstance(error, GraphError) and not _concerns_all(error):
-                        self._fail("message", str(item), error.code, str(error))
-                    else:
-                        errors.append(error)
-                        group.cancel_scope.cancel()
+        async def one(item: T) -> None:
+            if self._stop.requested:
+                return
+            try:
+                await work(item)
+            except GraphError as error:
+                if _concerns_all(error):
+                    raise
+                self._fail("message", str(item), error.code, str(error))
 
-        async with anyio.create_task_group() as group:
-            for _ in range(min(WORKERS, len(items))):
-                group.start_soon(worker)
-        if errors:
-            raise errors[0]
+        await until_first_error(one, items, at_once=WORKERS)
 
     def _fail(self, kind: str, object_id: str, code: str, reason: str) -> None:
         self.report.failed += 1
