@@ -65,6 +65,14 @@ def parse_found(lines: Iterable[bytes]) -> list[FoundMessage]:
     return list(found)
 
 
+def by_snapshot(found: Iterable[FoundMessage]) -> dict[tuple[str, str], list[str]]:
+    """Return the ids of messages by their mailbox and snapshot, in the order they were found."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in found:
+        groups.setdefault((item.mailbox_id, item.snapshot_id), []).append(item.object_id)
+    return groups
+
+
 def _documents(line: bytes) -> Iterator[dict[str, object]]:
     if not line.strip():
         return

@@ -325,7 +325,7 @@ def _wishes(
 ) -> list[RestoreWish]:
     from dataclasses import replace
 
-    from atlas_async.cli.found_lines import read_found
+    from atlas_async.cli.found_lines import by_snapshot, read_found
     from atlas_async.operations.restore import RestoreWish
 
     target = (to or "").strip()
@@ -335,14 +335,11 @@ def _wishes(
     if found is not None:
         if addresses or selection.snapshot or selection.messages:
             raise UsageError("--found says which messages of which mailboxes: no -m, -s, --message")
-        groups: dict[tuple[str, str], list[str]] = {}
-        for item in read_found(found):
-            groups.setdefault((item.mailbox_id, item.snapshot_id), []).append(item.object_id)
         return [
             RestoreWish(
                 replace(selection, mailbox=mailbox, snapshot=snapshot, messages=tuple(ids)), target
             )
-            for (mailbox, snapshot), ids in groups.items()
+            for (mailbox, snapshot), ids in by_snapshot(read_found(found)).items()
         ]
     if len(addresses) > 1 and (target or selection.snapshot or selection.messages):
         raise UsageError("--to, -s and --message go with one mailbox")

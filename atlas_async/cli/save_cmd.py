@@ -243,18 +243,13 @@ def _merged(chosen: Selection, narrowed: Selection, mailbox: str | None) -> Sele
 
 def _of_found(source: str) -> list[Selection]:
     """Return a selection for every snapshot in which messages were found. Blocking."""
-    from atlas_async.cli.found_lines import read_found
+    from atlas_async.cli.found_lines import by_snapshot, read_found
     from atlas_async.operations.selection import Selection
 
-    snapshots: dict[tuple[str, str], str] = {}
-    for item in read_found(source):
-        snapshots[item.mailbox_id, item.object_id] = item.snapshot_id
-    if not snapshots:
+    newest = {(item.mailbox_id, item.object_id): item for item in read_found(source)}
+    if not newest:
         raise SnapshotNotFound("the search found nothing, so there is nothing to write")
-    groups: dict[tuple[str, str], list[str]] = {}
-    for (mailbox_id, object_id), snapshot_id in snapshots.items():
-        groups.setdefault((mailbox_id, snapshot_id), []).append(object_id)
     return [
         Selection(mailbox=mailbox_id, snapshot=snapshot_id, messages=tuple(ids))
-        for (mailbox_id, snapshot_id), ids in groups.items()
+        for (mailbox_id, snapshot_id), ids in by_snapshot(newest.values()).items()
     ]

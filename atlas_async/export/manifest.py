@@ -41,7 +41,7 @@ class Manifest:
             if os.fstat(descriptor).st_size < length:
                 raise ValueError(str(path))
             os.ftruncate(descriptor, length)
-        except BaseException:
+        except BaseException:  # whatever it was, nobody else will close it
             os.close(descriptor)
             raise
         self._file = os.fdopen(descriptor, "r+b", _BUFFER_BYTES)

@@ -63,7 +63,7 @@ async def stream_entry(
             else:
                 await _stream_content(reader, record, piece, write)
         return await to_thread.run_sync(commit)
-    except BaseException:
+    except BaseException:  # cancelled too, an entry is whole or not there
         with anyio.CancelScope(shield=True):
             await to_thread.run_sync(container.rollback)
         raise

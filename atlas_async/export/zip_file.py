@@ -55,7 +55,7 @@ class ZipContainer:
             self._data = _opened(path, integer(mark, "data"))
             try:
                 self._directory = _opened(directory, integer(mark, "directory"))
-            except BaseException:
+            except BaseException:  # whatever it was, nobody else will close it
                 self._data.close()
                 raise
         self._entries = integer(mark, "entries")

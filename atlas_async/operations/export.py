@@ -272,7 +272,7 @@ def _open(workspace: Workspace, state: JsonObject) -> tuple[Container, Manifest]
     except ValueError:
         manifest.close()
         raise _cut_short(workspace) from None
-    except BaseException:
+    except BaseException:  # whatever it was, nobody else will close it
         manifest.close()
         raise
     return container, manifest
