@@ -9,7 +9,7 @@ import typer
 
 from atlas_async.cli import exits, options
 from atlas_async.cli.session import Common, Session, run
-from atlas_async.errors import UsageError
+from atlas_async.errors import SnapshotNotFound, UsageError
 
 if TYPE_CHECKING:
     from atlas_async.config.settings import GraphSettings
@@ -335,11 +335,14 @@ def _wishes(
     if found is not None:
         if addresses or selection.snapshot or selection.messages:
             raise UsageError("--found says which messages of which mailboxes: no -m, -s, --message")
+        groups = by_snapshot(read_found(found))
+        if not groups:
+            raise SnapshotNotFound("the search found nothing, so there is nothing to restore")
         return [
             RestoreWish(
                 replace(selection, mailbox=mailbox, snapshot=snapshot, messages=tuple(ids)), target
             )
-            for (mailbox, snapshot), ids in by_snapshot(read_found(found)).items()
+            for (mailbox, snapshot), ids in groups.items()
         ]
     if len(addresses) > 1 and (target or selection.snapshot or selection.messages):
         raise UsageError("--to, -s and --message go with one mailbox")

@@ -130,6 +130,16 @@ def test_what_was_found_is_grouped_by_snapshot(
     ]
 
 
+def test_a_search_that_found_nothing_restores_nothing(
+    atlas: Atlas, engine: FakeEngine, place: Path
+) -> None:
+    """Exit 10 and a sentence, before anything is opened: no silent end with another code."""
+    (place / "found.jsonl").write_text('{"message_type": "summary", "matches": 0}\n')
+    ended = atlas("restore", "--found", "found.jsonl")
+    assert (ended.code, engine.calls) == (10, [])
+    assert "found nothing" in ended.err
+
+
 def test_another_tenant_is_told_by_its_file_alone(
     atlas: Atlas, engine: FakeEngine, place: Path
 ) -> None:
