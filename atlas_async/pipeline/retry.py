@@ -1,4 +1,7 @@
-"""Stage 3b: try again for what earlier runs could not store; no delta shows it again (I3)."""
+"""Try again for what earlier runs could not store; no delta shows it again (I3).
+
+Stage 3b are messages. Stage 4b, after removals are verified, are attachments and originals.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from atlas_async.errors import ConsentError, GraphError, GraphThrottled, Snapsho
 from atlas_async.model.record import MessageRecord
 from atlas_async.model.report import NotStored
 from atlas_async.model.source import Folder
-from atlas_async.pipeline.batch import PageBatch, SettledPage, loose_batch
+from atlas_async.pipeline.batch import SettledPage, loose_batch
 from atlas_async.pipeline.journal import Journal
 from atlas_async.pipeline.ports import MailboxSource
 from atlas_async.pipeline.settle import Settler
@@ -74,7 +77,7 @@ def still_missing(
     return tuple(entry for entry in ledger.open if key_of(entry) not in left_alone)
 
 
-async def retry_ledger(
+async def retry_messages(
     source: MailboxSource,
     settler: Settler,
     journal: Journal,
@@ -82,9 +85,8 @@ async def retry_ledger(
     next_sequence: Callable[[], int],
     *,
     read_all: bool,
-    originals: bool,
 ) -> None:
-    """Fetch open messages, attachments and originals once more; folders come by themselves.
+    """Fetch open messages once more, before removals are verified; folders come by themselves.
 
     Args:
         source: The mailbox.
@@ -93,19 +95,11 @@ async def retry_ledger(
         tried: Entries from before this run; those it has met already are left alone.
         next_sequence: Numbers things in the order they are fetched.
         read_all: Whether this run has read all folders, and knows which there are.
-        originals: Whether originals are tried; a run that does not want any leaves them alone.
 
     Raises:
         StoreError, AuthError, GraphThrottled: The mailbox as a whole is affected.
     """
-    still_open = set(journal.ledger.entries)
-    entries = [entry for entry in tried if entry in still_open]
     folders = {folder.id: folder for folder in journal.draft.folders}
-
-    def batch(folder_id: str, ids: list[str]) -> PageBatch:
-        folder = folders.get(folder_id) or Folder(folder_id, "", "", ())
-        return loose_batch(folder, ids, next_sequence())
-
     found: dict[str, list[str]] = {}
 
     async def locate(entry: NotStored) -> None:
@@ -119,35 +113,74 @@ async def retry_ledger(
             # there are leaves that to one that does.
             journal.ledger.forget_object(entry.object_id)
 
-    messages = [entry for entry in entries if entry.kind == "message"]
+    messages = [entry for entry in _not_met(journal, tried) if entry.kind == "message"]
     await side_by_side(locate, messages, at_once=TRIES_AT_ONCE)
     for folder_id, ids in sorted(found.items()):
-        journal.absorb(await settler.settle(batch(folder_id, ids)))
-    # What a folder said has left is looked up with the other removals, its attachments with it.
-    leaving = set[str]().union(*journal.carry.removed.values())
+        batch = loose_batch(folders[folder_id], ids, next_sequence())
+        journal.absorb(await settler.settle(batch))
+
+
+async def retry_parts(
+    settler: Settler,
+    journal: Journal,
+    tried: tuple[NotStored, ...],
+    next_sequence: Callable[[], int],
+    *,
+    originals: bool,
+) -> bool:
+    """Fetch open attachments and originals once more, of messages that are there.
+
+    That is known once removals are verified: what one folder says has left may be in another.
+
+    Args:
+        settler: Gives every item its outcome.
+        journal: Takes the outcomes.
+        tried: Entries from before this run; those it has met already are left alone.
+        next_sequence: Numbers things in the order they are fetched.
+        originals: Whether originals are tried; a run that does not want any leaves them alone.
+
+    Returns:
+        Whether a message turned out to have left meanwhile; its removal is to be verified.
+
+    Raises:
+        StoreError, AuthError, GraphThrottled: The mailbox as a whole is affected.
+    """
+    folders = {folder.id: folder for folder in journal.draft.folders}
+    unverified = set[str]().union(*journal.carry.removed.values())
+    gone = False
 
     async def again(
         kind: str, fetch: Callable[[MessageRecord, SettledPage], Awaitable[None]]
     ) -> None:
-        # What was met since the run began, by an attachment's try say, has had its try.
-        still = set(entries) & set(journal.ledger.entries)
-        owners = sorted({entry.object_id for entry in still if entry.kind == kind} - leaving)
+        still = _not_met(journal, tried)
+        owners = sorted({entry.object_id for entry in still if entry.kind == kind} - unverified)
         known = await journal.known(owners)
 
         async def one(object_id: str) -> None:
+            nonlocal gone
             record = known.get(object_id)
             if record is None:
                 journal.ledger.forget_object(object_id)
                 return
-            page = SettledPage(batch(record["folder_id"], []))
+            folder_id = record["folder_id"]
+            folder = folders.get(folder_id) or Folder(folder_id, "", "", ())
+            page = SettledPage(loose_batch(folder, [], next_sequence()))
             await fetch(record, page)
             journal.absorb(page, shown=False)
+            gone |= bool(page.gone)
 
         await side_by_side(one, owners, at_once=TRIES_AT_ONCE)
 
     await again("attachment", settler.refetch_attachments)
     if originals:
         await again("original", settler.fetch_original)
+    return gone
+
+
+def _not_met(journal: Journal, tried: tuple[NotStored, ...]) -> list[NotStored]:
+    """Return the entries that are as they were before the run: what it met has had its try."""
+    still_open = set(journal.ledger.entries)
+    return [entry for entry in tried if entry in still_open]
 
 
 async def _locate(source: MailboxSource, entry: NotStored) -> str | None:

@@ -38,7 +38,8 @@ from atlas_async.pipeline.retry import (
     as_recorded,
     entries_to_try,
     folders_to_read,
-    retry_ledger,
+    retry_messages,
+    retry_parts,
     still_missing,
 )
 from atlas_async.pipeline.rounds import Rounds
@@ -288,16 +289,24 @@ class MailboxBackup:
                 async with anyio.create_task_group() as group:
                     group.start_soon(self._around.stop.cancel, scope)
                     await journal.settle_late()
-                    await retry_ledger(
+                    await retry_messages(
                         self._source,
                         settler,
                         journal,
                         tried,
                         producer.next_sequence,
                         read_all=self._options.ledger is None,
-                        originals=self._options.mime or self._options.ledger is not None,
                     )
                     await reconciler.run(frozenset(producer.vanished))
+                    gone = await retry_parts(
+                        settler,
+                        journal,
+                        tried,
+                        producer.next_sequence,
+                        originals=self._options.mime or self._options.ledger is not None,
+                    )
+                    if gone:
+                        await reconciler.run(frozenset())
                     group.cancel_scope.cancel()
         except* AtlasError as failed:
             errors.extend(leaves(failed))

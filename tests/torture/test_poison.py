@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from atlas_async.emulator import FaultRule
-from atlas_async.errors import GraphNotFound
+from atlas_async.errors import GraphError, GraphNotFound
 from atlas_async.model.report import Outcome
 from tests.fakes.rig import USER
 from tests.fakes.world import World
@@ -167,6 +167,32 @@ async def test_a_message_that_lacked_attachments_and_is_deleted(expired: bool) -
         await rig.assert_exact(await rig.view(), rig.truth())
 
 
+@pytest.mark.parametrize("back", [False, True], ids=["moved", "there and back"])
+@pytest.mark.parametrize("part", ["attachment", "original"])
+async def test_what_a_message_lacked_comes_although_it_moved_meanwhile(
+    part: str, back: bool
+) -> None:
+    """One folder says that it has left, and that is true: what is missing of it is asked for."""
+    async with open_poisoned(FEW, seed=8) as rig:
+        made = rig.mutate(op="create", folder="inbox", attachments=[{"name": "a", "size": 9000}])
+        message = made["immutableId"]
+        asked = {"attachment": "attachments", "original": r"\$value"}[part]
+        rule = FaultRule(
+            path=f"/messages/{message}/{asked}", status=403, code="ErrorAccessDenied", count=-1
+        )
+        rig.emulator.control.add_fault(rule)
+        wanted = {"mime": part == "original"}
+        result = await rig.back_up_user(**wanted)
+        assert [entry.kind for entry in result.not_stored] == [part]
+        rig.emulator.control.clear_faults()
+        rig.mutate(op="move", message=message, folder="archive")
+        if back:
+            rig.mutate(op="move", message=message, folder="inbox")
+        result = await rig.back_up_user(**wanted)
+        assert (result.exit_code, result.not_stored) == (0, ())
+        await rig.assert_exact(await rig.view(), rig.truth())
+
+
 @pytest.mark.parametrize("asked", ["attachments", "message"])
 async def test_a_message_deleted_while_it_is_fetched_is_not_missing(asked: str) -> None:
     """A 404 between enumeration and fetch is a deletion once the folder says so: exit 0."""
@@ -187,3 +213,27 @@ async def test_a_message_deleted_while_it_is_fetched_is_not_missing(asked: str) 
     assert (result.outcome, result.exit_code, result.not_stored) == (Outcome.COMPLETE, 0, ())
     assert set(await world.records()) == kept
     assert (await world.back_up()).outcome is Outcome.UNCHANGED
+
+
+async def test_a_message_deleted_while_its_attachments_are_tried_again_is_gone() -> None:
+    """Its removal is verified in the same run, although that was done already for the others."""
+    world = World()
+    kept = {world.mailbox.add(world.inbox) for _ in range(4)}
+    victim = world.mailbox.add(world.inbox, hasAttachments=True)
+
+    async def refuse(kind: str, object_id: str) -> None:
+        if (kind, object_id) == ("attachments", victim):
+            raise GraphError("it is damaged", status=500, code="ErrorCorruptData")
+
+    async def vanish(kind: str, object_id: str) -> None:
+        if (kind, object_id) == ("attachments", victim):
+            world.mailbox.delete(victim)
+            raise GraphNotFound("no such message", status=404, code="ErrorItemNotFound")
+
+    world.mailbox.hook = refuse
+    lacking = await world.back_up()
+    assert [entry.object_id for entry in lacking.not_stored] == [victim]
+    world.mailbox.hook = vanish
+    result = await world.back_up()
+    assert (result.outcome, result.exit_code, result.not_stored) == (Outcome.COMPLETE, 0, ())
+    assert set(await world.records()) == kept
