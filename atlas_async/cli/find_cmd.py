@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from atlas_async.cli import exits, options
+from atlas_async.cli import choosing, exits, options
+from atlas_async.cli.choosing import Chosen
 from atlas_async.cli.session import Common, Session, run
 from atlas_async.errors import UsageError
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from atlas_async.operations.found import FindReport, IndexMode, Match
     from atlas_async.operations.selection import Selection
     from atlas_async.search.query import Query
-
-FIRST_MOMENT: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 ENDING: Final = exits.ending(
     (
@@ -58,23 +56,9 @@ def find(
         list[str] | None,
         typer.Option("--attachment", metavar="TEXT", help="In an attachment's name."),
     ] = None,
-    folder: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--folder",
-            "-f",
-            metavar="FOLDER",
-            help="In this folder or one below it: a path, well-known name or id.",
-        ),
-    ] = None,
-    received_from: Annotated[
-        str | None,
-        typer.Option("--received-from", metavar="DATE", help="Received on this day or later."),
-    ] = None,
-    received_before: Annotated[
-        str | None,
-        typer.Option("--received-before", metavar="DATE", help="Received before this day."),
-    ] = None,
+    folder: choosing.Folders = None,
+    received_from: choosing.ReceivedFrom = None,
+    received_before: choosing.ReceivedBefore = None,
     larger: Annotated[
         str | None,
         typer.Option("--larger", metavar="SIZE", help="At least so large with attachments: 5MB."),
@@ -86,27 +70,13 @@ def find(
         bool,
         typer.Option("--has-attachment", help="With attachments that are no part of the body."),
     ] = False,
-    mailbox: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--mailbox", "-m", metavar="ADDRESS", help="Only this mailbox. Repeat for several."
-        ),
-    ] = None,
-    snapshot: Annotated[
-        str | None,
-        typer.Option("--snapshot", "-s", metavar="ID", help="In this snapshot, not the newest."),
-    ] = None,
+    mailbox: choosing.Mailboxes = None,
+    snapshot: choosing.Snapshot = None,
     all_snapshots: Annotated[
         bool, typer.Option("--all-snapshots", help="In all snapshots: also what was deleted since.")
     ] = False,
-    start_date: Annotated[
-        str | None,
-        typer.Option("--start-date", metavar="DATE", help="In snapshots made from this day on."),
-    ] = None,
-    end_date: Annotated[
-        str | None,
-        typer.Option("--end-date", metavar="DATE", help="In snapshots made until this day's end."),
-    ] = None,
+    start_date: choosing.StartDate = None,
+    end_date: choosing.EndDate = None,
     limit: Annotated[
         str | None, typer.Option("--limit", metavar="N", help="The newest N matches only.")
     ] = None,
@@ -152,29 +122,35 @@ def find(
         has_attachment=has_attachment,
         limit=_number("--limit", limit),
     )
-    selection = _selection(
-        folder, received_from, received_before, snapshot, all_snapshots, start_date, end_date
+    chosen = Chosen(
+        mailbox,
+        snapshot,
+        start_date=start_date,
+        end_date=end_date,
+        folders=folder,
+        received_from=received_from,
+        received_before=received_before,
+        every=all_snapshots,
     )
+    selection = chosen.selection()
+    mailboxes = chosen.addresses() or None
     index = _index_wish(no_index, update_index, rebuild_index, drop_index)
     asks = query != Query(limit=query.limit) or folder or received_from or received_before
     if not asks and index not in {"update", "rebuild", "drop"}:
         raise UsageError("what to look for?", hint="'atlas find --help' lists what can be asked")
-    for value in mailbox or []:
-        if not value.strip():
-            raise UsageError("-m needs a value that is not blank")
     common = Common(tenant, config, json, quiet, log_level, debug)
     loaded = common.load(need_graph=False)
 
     async def work(session: Session) -> int:
         if index == "drop":
-            return await _drop(session, mailbox)
+            return await _drop(session, mailboxes)
         if index == "rebuild" or not asks:
             code = await _update(
-                session, mailbox, selection, rebuild=index == "rebuild", ends=not asks
+                session, mailboxes, selection, rebuild=index == "rebuild", ends=not asks
             )
             if code or not asks:
                 return code
-        return await _find(session, query, mailbox, selection, index, subjects)
+        return await _find(session, query, mailboxes, selection, index, subjects)
 
     run(common, loaded, work)
 
@@ -187,36 +163,6 @@ def _index_wish(no_index: bool, update: bool, rebuild: bool, drop: bool) -> str:
             "--no-index, --update-index, --rebuild-index and --drop-index exclude each other"
         )
     return chosen[0] if chosen else ""
-
-
-def _selection(
-    folders: list[str] | None,
-    received_from: str | None,
-    received_before: str | None,
-    snapshot: str | None,
-    all_snapshots: bool,
-    start_date: str | None,
-    end_date: str | None,
-) -> Selection:
-    from atlas_async.cli.moments import end, moment
-    from atlas_async.operations.selection import Selection
-
-    ways = [snapshot is not None, all_snapshots, start_date is not None or end_date is not None]
-    if sum(ways) > 1:
-        raise UsageError(
-            "-s, --all-snapshots and --start-date or --end-date exclude each other",
-            hint="each says which snapshots are searched",
-        )
-    if any(not name.strip() for name in folders or []):
-        raise UsageError("-f needs a value that is not blank")
-    return Selection(
-        snapshot=snapshot,
-        made_from=FIRST_MOMENT if all_snapshots else moment("--start-date", start_date),
-        made_before=end("--end-date", end_date),
-        received_from=moment("--received-from", received_from),
-        received_before=moment("--received-before", received_before),
-        folders=tuple(folders or ()),
-    )
 
 
 def _number(option: str, text: str | None) -> int | None:

@@ -66,9 +66,17 @@ def parse_found(lines: Iterable[bytes]) -> list[FoundMessage]:
 
 
 def by_snapshot(found: Iterable[FoundMessage]) -> dict[tuple[str, str], list[str]]:
-    """Return the ids of messages by their mailbox and snapshot, in the order they were found."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    """Return the ids of messages by their mailbox and snapshot, in the order they were found.
+
+    A message that several searches found in different snapshots is taken from the newest of them.
+    """
+    newest: dict[tuple[str, str], FoundMessage] = {}
     for item in found:
+        key = item.mailbox_id, item.object_id
+        if key not in newest or newest[key].snapshot_id < item.snapshot_id:
+            newest[key] = item
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in newest.values():
         groups.setdefault((item.mailbox_id, item.snapshot_id), []).append(item.object_id)
     return groups
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -129,11 +128,13 @@ async def _list_snapshot(
     subjects: bool,
 ) -> None:
     from atlas_async.cli.snapshot_output import write_snapshot_json, write_snapshot_tables
+    from atlas_async.operations.selection import folders_named
 
     view = await session.engine.open_snapshot(snapshot, mailbox)
     chosen: list[FolderView] | None = None
     if folder is not None:
-        chosen = folders_named(view.folders, folder)
+        named = {f.id for f in folders_named([shown.folder for shown in view.folders], folder)}
+        chosen = [shown for shown in view.folders if shown.folder.id in named]
         if not chosen:
             raise UsageError(
                 f"the snapshot has no folder {folder!r}",
@@ -143,14 +144,3 @@ async def _list_snapshot(
         await write_snapshot_json(session.terminal, view, chosen, everything)
     else:
         await write_snapshot_tables(session.terminal, view, chosen, everything, subjects)
-
-
-def folders_named(folders: Sequence[FolderView], name: str) -> list[FolderView]:
-    """Return the folders that ``name`` means: by id, else well-known name, else path.
-
-    Paths are compared without regard to case; siblings of one name are all returned.
-    """
-    wanted = name.strip("/").casefold()
-    by_id = [view for view in folders if view.folder.id == name]
-    known = [v for v in folders if (v.folder.well_known_name or "").casefold() == wanted != ""]
-    return by_id or known or [v for v in folders if "/".join(v.folder.path).casefold() == wanted]

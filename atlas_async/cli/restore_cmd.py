@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from atlas_async.cli import exits, options
+from atlas_async.cli import choosing, exits, options
+from atlas_async.cli.choosing import Chosen
 from atlas_async.cli.session import Common, Session, run
-from atlas_async.errors import SnapshotNotFound, UsageError
+from atlas_async.errors import UsageError
 
 if TYPE_CHECKING:
     from atlas_async.config.settings import GraphSettings
     from atlas_async.model.restoring import RestoreOptions
     from atlas_async.operations.restore import RestoreWish
-    from atlas_async.operations.selection import Selection
 
 ENDING: Final = exits.ending(
     (
@@ -32,74 +32,17 @@ ENDING: Final = exits.ending(
 
 
 def restore(
-    mailbox: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--mailbox", "-m", metavar="ADDRESS", help="Of this mailbox. Repeat for several."
-        ),
-    ] = None,
-    snapshot: Annotated[
-        str | None,
-        typer.Option(
-            "--snapshot",
-            "-s",
-            metavar="ID",
-            help="From this snapshot; the start of its id will do.",
-        ),
-    ] = None,
-    at: Annotated[
-        str | None,
-        typer.Option(
-            "--at", metavar="DATE", help="From the newest snapshot of this day, or before it."
-        ),
-    ] = None,
-    start_date: Annotated[
-        str | None,
-        typer.Option(
-            "--start-date", metavar="DATE", help="From all snapshots made from this day on."
-        ),
-    ] = None,
-    end_date: Annotated[
-        str | None,
-        typer.Option(
-            "--end-date", metavar="DATE", help="From all snapshots made until this day's end."
-        ),
-    ] = None,
-    folder: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--folder",
-            "-f",
-            metavar="FOLDER",
-            help="Only this folder and those below it: path, well-known name or id. Repeat.",
-        ),
-    ] = None,
-    subtree: Annotated[
-        bool,
-        typer.Option("--subtree/--no-subtree", help="With the folders below those of -f, or not."),
-    ] = True,
-    received_from: Annotated[
-        str | None,
-        typer.Option("--received-from", metavar="DATE", help="Received on this day or later."),
-    ] = None,
-    received_before: Annotated[
-        str | None,
-        typer.Option("--received-before", metavar="DATE", help="Received before this day."),
-    ] = None,
-    message: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--message", metavar="ID", help="Only this message; the start of its id. Repeat."
-        ),
-    ] = None,
-    found: Annotated[
-        str | None,
-        typer.Option(
-            "--found",
-            metavar="FILE",
-            help="Only what 'atlas find --json' wrote to FILE; - is standard input.",
-        ),
-    ] = None,
+    mailbox: choosing.Mailboxes = None,
+    snapshot: choosing.Snapshot = None,
+    at: choosing.At = None,
+    start_date: choosing.StartDate = None,
+    end_date: choosing.EndDate = None,
+    folder: choosing.Folders = None,
+    subtree: choosing.Subtree = True,
+    received_from: choosing.ReceivedFrom = None,
+    received_before: choosing.ReceivedBefore = None,
+    message: choosing.Messages = None,
+    found: choosing.Found = None,
     to: Annotated[
         str | None,
         typer.Option("--to", metavar="ADDRESS", help="Into this mailbox, not the one it was in."),
@@ -180,30 +123,25 @@ def restore(
     Running the same restore again creates nothing twice and continues one that was stopped. The
     application needs the permission Mail.ReadWrite, which no other command asks for.
     """
-    for option, values in (("-m", mailbox), ("-f", folder), ("--message", message)):
-        if any(not value.strip() for value in values or []):
-            raise UsageError(f"{option} needs a value that is not blank")
+    chosen = Chosen(
+        mailbox,
+        snapshot,
+        at,
+        start_date,
+        end_date,
+        folder,
+        subtree,
+        received_from,
+        received_before,
+        message,
+        found,
+    )
     common = Common(tenant, config, json, quiet, log_level, debug)
     if jobs or undo is not None:
-        _look_back(common, mailbox, undo, jobs, target_config, dry_run, lock_wait)
+        _look_back(common, chosen.addresses(), undo, jobs, target_config, dry_run, lock_wait)
         return
     how = _options(in_place, root, on_conflict, originals, compare, dry_run)
-    wishes = _wishes(
-        mailbox,
-        found,
-        to,
-        _selection(
-            snapshot,
-            at,
-            start_date,
-            end_date,
-            folder,
-            subtree,
-            received_from,
-            received_before,
-            message,
-        ),
-    )
+    wishes = _wishes(chosen, to)
     loaded = common.load({"lock_wait": lock_wait}, need_graph=True)
     target = _target(common, target_config)
 
@@ -224,7 +162,7 @@ def restore(
 
 def _look_back(
     common: Common,
-    mailboxes: list[str] | None,
+    mailboxes: list[str],
     undo: str | None,
     jobs: bool,
     target_config: Path | None,
@@ -233,9 +171,9 @@ def _look_back(
 ) -> None:
     if jobs and undo is not None:
         raise UsageError("--jobs and --undo exclude each other")
-    if not mailboxes or len(mailboxes) > 1:
+    if len(mailboxes) != 1:
         raise UsageError("one mailbox must be named with -m: the one that was restored from")
-    address = mailboxes[0].strip().lower()
+    (address,) = mailboxes
     loaded = common.load({"lock_wait": lock_wait}, need_graph=undo is not None)
     target = _target(common, target_config)
 
@@ -287,72 +225,20 @@ def _options(
     )
 
 
-def _selection(
-    snapshot: str | None,
-    at: str | None,
-    start_date: str | None,
-    end_date: str | None,
-    folders: list[str] | None,
-    subtree: bool,
-    received_from: str | None,
-    received_before: str | None,
-    messages: list[str] | None,
-) -> Selection:
-    from atlas_async.cli.moments import end, last_moment, moment
-    from atlas_async.operations.selection import Selection
-
-    ways = [snapshot is not None, at is not None, start_date is not None or end_date is not None]
-    if sum(ways) > 1:
-        raise UsageError(
-            "-s, --at and --start-date or --end-date exclude each other",
-            hint="each says which snapshots are restored from",
-        )
-    return Selection(
-        snapshot=snapshot,
-        at=last_moment("--at", at),
-        made_from=moment("--start-date", start_date),
-        made_before=end("--end-date", end_date),
-        received_from=moment("--received-from", received_from),
-        received_before=moment("--received-before", received_before),
-        folders=tuple(folders or ()),
-        subtree=subtree,
-        messages=tuple(messages or ()),
-    )
-
-
-def _wishes(
-    mailboxes: list[str] | None, found: str | None, to: str | None, selection: Selection
-) -> list[RestoreWish]:
-    from dataclasses import replace
-
-    from atlas_async.cli.found_lines import by_snapshot, read_found
+def _wishes(chosen: Chosen, to: str | None) -> list[RestoreWish]:
     from atlas_async.operations.restore import RestoreWish
 
     target = (to or "").strip()
     if to is not None and not target:
         raise UsageError("--to needs an address")
-    addresses = list(dict.fromkeys(name.strip().lower() for name in mailboxes or []))
-    if found is not None:
-        if addresses or selection.snapshot or selection.messages:
-            raise UsageError("--found says which messages of which mailboxes: no -m, -s, --message")
-        groups = by_snapshot(read_found(found))
-        if not groups:
-            raise SnapshotNotFound("the search found nothing, so there is nothing to restore")
-        return [
-            RestoreWish(
-                replace(selection, mailbox=mailbox, snapshot=snapshot, messages=tuple(ids)), target
-            )
-            for (mailbox, snapshot), ids in groups.items()
-        ]
-    if len(addresses) > 1 and (target or selection.snapshot or selection.messages):
-        raise UsageError("--to, -s and --message go with one mailbox")
-    if not addresses and selection.snapshot is None:
+    if target and len(chosen.addresses()) > 1:
+        raise UsageError("--to goes with one mailbox")
+    selections = chosen.selections("restore")
+    if not all(selection.mailbox or selection.snapshot for selection in selections):
         raise UsageError(
             "what to restore?", hint="name a mailbox with -m, or a snapshot with -s; 'atlas list'"
         )
-    if not addresses:
-        return [RestoreWish(selection, target)]
-    return [RestoreWish(replace(selection, mailbox=name), target) for name in addresses]
+    return [RestoreWish(selection, target) for selection in selections]
 
 
 def _target(common: Common, path: Path | None) -> GraphSettings | None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,10 @@ def day(number: int, hour: int = 0) -> datetime:
         ),
         (["-s", "01a1fa37"], [Selection(snapshot="01a1fa37")]),
         (["-m", ANN, "-s", "latest"], [Selection(mailbox=ANN)]),
-        (["-m", ANN, "--at", "2026-04-20"], [Selection(mailbox=ANN, at=day(21))]),
+        (
+            ["-m", ANN, "--at", "2026-04-20"],
+            [Selection(mailbox=ANN, at=day(21) - timedelta(microseconds=1))],
+        ),
         (["--at", "2026-04-20T11:00"], [Selection(at=day(20, 11))]),
         (
             ["--start-date", "2026-04-20", "--end-date", "2026-04-21"],
@@ -160,7 +163,7 @@ def test_found_messages(atlas: Atlas, engine: FakeEngine, place: Path) -> None:
         (["-s", " "], "-s needs a value"),
         (["-s", "abc", "--at", "2026-01-01"], "exclude each other"),
         (["--at", "2026-01-01", "--start-date", "2026-01-01"], "exclude each other"),
-        (["-m", "a", "-m", "b", "-s", "abcd"], "a snapshot is of one mailbox"),
+        (["-m", "a", "-m", "b", "-s", "abcd"], "-s and --message go with one mailbox"),
         (["--at", "yesterday"], "neither a day nor a time"),
         (["--found", "x", "-m", ANN], "--found says which messages"),
         (["--found", "x", "-f", "Inbox"], "--found says which messages"),
