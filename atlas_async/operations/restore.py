@@ -22,7 +22,8 @@ from atlas_async.model.source import JsonObject, Principal
 from atlas_async.operations.selection import Selected, Selection, select
 from atlas_async.operations.tenant import Tenant
 from atlas_async.pipeline.stop import StopSignal
-from atlas_async.restore.journal import Journal, kept_journal, list_jobs
+from atlas_async.restore.job import list_jobs
+from atlas_async.restore.journal import Journal, kept_journal
 from atlas_async.restore.marks import job_id_of
 from atlas_async.restore.ports import TargetMailbox
 from atlas_async.restore.run import Around, MailboxRestore

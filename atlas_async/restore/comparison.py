@@ -17,8 +17,8 @@ from atlas_async.pipeline.side_by_side import until_first_error
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.restore.enclosures import FROM_MIME, digest_of, line_of_file, line_of_other
 from atlas_async.restore.fingerprint import differing, fingerprint
-from atlas_async.restore.journal import Progress
 from atlas_async.restore.ports import TargetMailbox
+from atlas_async.restore.progress import Progress
 
 AT_ONCE: Final = 6
 _KINDS: Final = {

@@ -26,9 +26,9 @@ from atlas_async.restore.enclosures import (
     line_of_file,
 )
 from atlas_async.restore.fingerprint import fingerprint_of_letter
-from atlas_async.restore.journal import Made
 from atlas_async.restore.letter import Letter, letter_of, plainer
 from atlas_async.restore.ports import TargetMailbox
+from atlas_async.restore.progress import Made
 
 BODY_NAMES: Final = {"html": "message body.html", "text": "message body.txt"}
 BODY_NOTE: Final = "The body of this message is attached: it is larger than Microsoft Graph takes."

@@ -11,20 +11,20 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import anyio
 
 from atlas_async.catalog.document import FORMAT
 from atlas_async.catalog.layout import restores_prefix
-from atlas_async.catalog.slots import SlotSet, SlotTable
 from atlas_async.catalog.vault import Vault
 from atlas_async.clock import Clock, iso_millis
-from atlas_async.errors import AtlasError, FormatError, ObjectNotFound, SnapshotNotFound
-from atlas_async.model.restoring import Conflict, RestoreJob
-from atlas_async.model.source import JsonObject
+from atlas_async.errors import AtlasError, FormatError, SnapshotNotFound
+from atlas_async.model.restoring import RestoreJob
+from atlas_async.restore.job import document_of, job_key, read_job
 from atlas_async.restore.marks import half_slot, slot_of_mark
+from atlas_async.restore.progress import Made, Progress
 from atlas_async.store.base import list_all
 
 FLUSH_SECONDS: Final = 5.0
@@ -32,136 +32,14 @@ FLUSH_ENTRIES: Final = 500
 """A part is written after so long, or with so many entries."""
 FINISH_SECONDS: Final = 20.0
 """How long a restore that is cancelled may take to write what it has done."""
-JOB_KIND: Final = "restore"
 PART_KIND: Final = "restore-part"
-_LOW: Final = 0xFFFFFFFF
 PARTS_HELD: Final = 4
 """Parts in memory whose ids were asked for: rows come again in much the order they came in."""
-
-
-def job_key(mailbox_id: str, job_id: str) -> str:
-    """Return the key of a restore."""
-    return f"{restores_prefix(mailbox_id)}{job_id}/job"
 
 
 def part_prefix(mailbox_id: str, job_id: str) -> str:
     """Return what the keys of a restore's parts start with."""
     return f"{restores_prefix(mailbox_id)}{job_id}/parts/"
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A message that a restore created.
-
-    ``mark`` is its mark, ``fingerprint`` what was sent, ``enclosed`` the slot of its attachments
-    (0 without any), ``complete`` whether all of them are there.
-    """
-
-    mark: str
-    target_id: str
-    folder_id: str
-    fingerprint: int
-    enclosed: int
-    complete: bool
-
-
-class Progress:
-    """What the parts of a restore say, in 80 bytes a message."""
-
-    def __init__(self) -> None:
-        self.complete = SlotSet()
-        self.incomplete: dict[int, Made] = {}
-        self._high = SlotTable()
-        self._low = SlotTable()
-        self._enclosed = SlotTable()
-        self._targets = SlotTable()
-        self._places = SlotTable()
-        self._parts = SlotTable()
-        self._folder_ids: list[str] = []
-        self._folder_numbers: dict[str, int] = {}
-        self.absent: set[tuple[str, ...]] = set()
-        self.folders: dict[str, tuple[str, ...]] = {}
-        self.counts: dict[str, int] = {}
-        self.replaced: dict[str, str] = {}
-        self.undone = False
-
-    def take(self, entry: list[Any], number: int = 0) -> None:
-        """Apply one entry of the part of this number."""
-        kind, *values = entry
-        if kind == "message":
-            made = Made(*values)
-            self.note(made)
-            self.locate(made.mark, number)
-        elif kind == "absent":
-            self.absent.update(tuple(map(str, path)) for path in values[0])
-        elif kind == "folder":
-            self.folders[str(values[0])] = tuple(map(str, values[1]))
-        elif kind == "replaced":
-            self.replaced[str(values[0])] = str(values[1])
-        elif kind == "undone":
-            self.__init__()  # type: ignore[misc]  # all that was done is taken back
-            self.undone = True
-
-    def note(self, made: Made) -> None:
-        """Take in a message that was created, or completed."""
-        self.undone = False
-        slot = slot_of_mark(made.mark)
-        target = slot_of_mark(made.target_id)
-        if self._targets.get(slot) != target >> 32:
-            self._count(slot, made.folder_id)
-        self._high[target] = made.fingerprint >> 32
-        self._low[target] = made.fingerprint & _LOW
-        self._enclosed[target] = made.enclosed & _LOW
-        self._targets[slot] = target >> 32
-        if made.complete:
-            self.complete.add(slot)
-            self.incomplete.pop(slot, None)
-        else:
-            self.incomplete[slot] = made
-
-    def _count(self, slot: int, folder_id: str) -> None:
-        """Count a message in its folder, and no more in that of its predecessor."""
-        before = self._places.get(slot)
-        if before is not None:
-            self.counts[self._folder_ids[before]] -= 1
-        number = self._folder_numbers.get(folder_id)
-        if number is None:
-            number = self._folder_numbers[folder_id] = len(self._folder_ids)
-            self._folder_ids.append(folder_id)
-        self._places[slot] = number
-        self.counts[folder_id] = self.counts.get(folder_id, 0) + 1
-
-    def locate(self, mark: str, number: int) -> None:
-        """Note which part names what was made with a mark."""
-        self._parts[slot_of_mark(mark)] = number
-
-    def part_of(self, mark_slot: int) -> int | None:
-        """Return the number of the part that names what was made with a mark."""
-        return self._parts.get(mark_slot)
-
-    def knows(self, mark: str) -> bool:
-        """Tell whether anything was made with this mark."""
-        return slot_of_mark(mark) in self._targets
-
-    def fingerprint_of(self, target_id: str) -> int | None:
-        """Return what was sent for a message of the target, or None when it is not ours."""
-        slot = slot_of_mark(target_id)
-        high, low = self._high.get(slot), self._low.get(slot)
-        return None if high is None or low is None else high << 32 | low
-
-    def enclosed_of(self, target_id: str) -> int:
-        """Return the low 32 bits of the slot of its attachments."""
-        return self._enclosed.get(slot_of_mark(target_id)) or 0
-
-    def half_slot_of(self, mark_slot: int) -> int | None:
-        """Return the half slot of the id of what was made with a mark."""
-        half = self._targets.get(mark_slot)
-        return None if half is None else half << 32
-
-    @property
-    def created(self) -> int:
-        """Messages created so far."""
-        return sum(self.counts.values())
 
 
 class Journal:
@@ -213,8 +91,8 @@ class Journal:
         async for number, entries in read_parts(self._vault, self.job.job_id):
             self._number = number
             try:
-                for entry in entries:
-                    self.progress.take(entry, number)
+                for place, entry in enumerate(entries):
+                    self.progress.take(entry, number, place)
             except (TypeError, ValueError, IndexError, AttributeError) as error:
                 msg = f"this part of a restore cannot be read: {type(error).__name__}"
                 raise FormatError(
@@ -419,83 +297,3 @@ async def _read_part(vault: Vault, job_id: str, number: int) -> list[list[Any]]:
 
 def _part_key(vault: Vault, job_id: str, number: int) -> str:
     return f"{part_prefix(vault.mailbox_id, job_id)}{number:08x}"
-
-
-async def list_jobs(vault: Vault) -> list[RestoreJob]:
-    """Return the restores of a mailbox, oldest first."""
-    prefix = restores_prefix(vault.mailbox_id)
-    found: list[RestoreJob] = []
-    token: str | None = None
-    while True:
-        page = await vault.store.list_page(prefix, delimiter="/", token=token)
-        for child in page.prefixes:
-            try:
-                found.append(await read_job(vault, child[len(prefix) : -1]))
-            except SnapshotNotFound:
-                continue  # the leases lie beside the jobs
-        token = page.token
-        if token is None:
-            return sorted(found, key=lambda job: (job.begun_at, job.job_id))
-
-
-async def read_job(vault: Vault, job_id: str) -> RestoreJob:
-    """Return one restore.
-
-    Raises:
-        SnapshotNotFound: There is none of this id.
-        IntegrityError: What describes it is damaged.
-    """
-    key = job_key(vault.mailbox_id, job_id)
-    try:
-        document = await vault.read_document(key, kind=JOB_KIND)
-    except ObjectNotFound:
-        raise SnapshotNotFound(
-            f"no restore {job_id!r}",
-            where=vault.mailbox_id,
-            hint="`atlas restore --jobs -m ADDRESS` lists them",
-        ) from None
-    return _job_of(document, key)
-
-
-def document_of(job: RestoreJob) -> JsonObject:
-    """Return the catalog document of a restore."""
-    return {
-        "format": FORMAT,
-        "kind": JOB_KIND,
-        "mailbox_id": job.mailbox_id,
-        "job_id": job.job_id,
-        "target_tenant": job.target_tenant,
-        "target_id": job.target_id,
-        "target_user": job.target_user,
-        "snapshots": list(job.snapshots),
-        "root": job.root,
-        "in_place": job.in_place,
-        "conflict": job.conflict.value,
-        "begun_at": job.begun_at,
-        "state": job.state,
-        "changed_at": job.changed_at,
-        "created": job.created,
-    }
-
-
-def _job_of(document: JsonObject, key: str) -> RestoreJob:
-    try:
-        return RestoreJob(
-            job_id=str(document["job_id"]),
-            mailbox_id=str(document["mailbox_id"]),
-            target_tenant=str(document["target_tenant"]),
-            target_id=str(document["target_id"]),
-            target_user=str(document["target_user"]),
-            snapshots=tuple(map(str, document["snapshots"])),
-            root=str(document["root"]),
-            in_place=bool(document["in_place"]),
-            conflict=Conflict(document["conflict"]),
-            begun_at=str(document["begun_at"]),
-            state=str(document["state"]),
-            changed_at=str(document["changed_at"]),
-            created=int(document["created"]),
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise FormatError(
-            f"the restore cannot be read: {type(error).__name__}", where=key
-        ) from None

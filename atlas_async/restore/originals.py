@@ -15,9 +15,9 @@ from atlas_async.model.source import JsonObject
 from atlas_async.restore.delivery import Delivered
 from atlas_async.restore.enclosures import FROM_MIME, Enclosed, is_refusal
 from atlas_async.restore.fingerprint import fingerprint_of_letter
-from atlas_async.restore.journal import Made
 from atlas_async.restore.letter import LONGEST_HEADERS, letter_of
 from atlas_async.restore.ports import TargetMailbox
+from atlas_async.restore.progress import Made
 
 LARGEST: Final = 2_200_000
 """Bytes of MIME up to which Graph has been seen to create a message (graph-docs, issue 3079)."""

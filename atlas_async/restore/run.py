@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import anyio
@@ -25,12 +24,10 @@ from atlas_async.errors import (
     NoMailbox,
 )
 from atlas_async.model.events import Event, RestoreProgress
-from atlas_async.model.message import message_identity
 from atlas_async.model.record import MessageRecord
 from atlas_async.model.restoring import (
     Adjustment,
     Comparing,
-    Conflict,
     FolderOutcome,
     RestoreFailure,
     RestoreOptions,
@@ -40,13 +37,14 @@ from atlas_async.model.restoring import (
 from atlas_async.model.source import Folder, FolderListing
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.restore.comparison import Comparer
+from atlas_async.restore.decision import Decider, Decision
 from atlas_async.restore.delivery import Delivered, Delivery
-from atlas_async.restore.existing import FEW, Existing, Shelf
+from atlas_async.restore.existing import FEW, Existing
 from atlas_async.restore.journal import Journal
-from atlas_async.restore.marks import mark_of, slot_of_mark
 from atlas_async.restore.originals import Originals
 from atlas_async.restore.placement import Place, Placement
 from atlas_async.restore.ports import TargetMailbox
+from atlas_async.restore.whereabouts import Whereabouts
 
 WORKERS: Final = 12
 """Messages in hand at once: enough that four requests are always in flight while others read."""
@@ -98,20 +96,6 @@ class Around:
     few: int | None = None
 
 
-@dataclass(slots=True)
-class _Decision:
-    """What to do with a message, and where."""
-
-    step: Step
-    place: Place
-    mark: str
-    shelf: Shelf
-    key: str
-    stored: StoredMessage | None = None
-    adopted: str = ""
-    others: bool = field(default=False)
-
-
 class MailboxRestore:
     """Restores chosen messages into one mailbox.
 
@@ -149,13 +133,8 @@ class MailboxRestore:
         self._transients = 0
         self._noted_folders = 0
         self._done = 0
-        self._deciding: dict[str, anyio.Lock] = {}
         self._heavy = anyio.Semaphore(HEAVY)
-        self._elsewhere: Counter[str] = Counter()
         self._put_aside: set[str] = set()
-        self._deleted_folders: set[str] = set()
-        self._kept_folders: set[str] = set()
-        self._listing = anyio.Lock()
 
     async def run(self) -> None:
         """Restore everything; what came of it is in the report.
@@ -195,7 +174,7 @@ class MailboxRestore:
             self._around.stop,
         )
         paths = {place.folder_id: place.path for place in self._placement.places}
-        await comparer.compare(paths, self._elsewhere)
+        await comparer.compare(paths, self._decider.elsewhere)
         for target_id in comparer.twins:
             await self._target.delete_message(target_id)
         if not self._is_stopped():
@@ -208,11 +187,20 @@ class MailboxRestore:
 
     def _prepare(self, listing: FolderListing) -> None:
         counts = {folder.id: folder.total_items for folder in listing.folders}
-        self._sort_folders(listing)
+        self._whereabouts = Whereabouts(self._target, listing)
         self._placement = self._placing(listing, dry_run=self._options.dry_run)
         few = self._around.few is not None and self._around.few <= FEW
-        self._existing = Existing(
+        existing = Existing(
             self._target, self._job_id, lambda folder: counts.get(folder, 0), self._is_made, few=few
+        )
+        self._decider = Decider(
+            self._chosen.vault,
+            self._target,
+            self._options.conflict,
+            journal=self._journal,
+            job_id=self._job_id,
+            existing=existing,
+            whereabouts=self._whereabouts,
         )
 
     def _placing(self, listing: FolderListing, *, dry_run: bool) -> Placement:
@@ -251,26 +239,6 @@ class MailboxRestore:
         if not self._options.in_place:
             await self._placement.top()
         self._note_folders()
-
-    def _sort_folders(self, listing: FolderListing) -> None:
-        """Tell folders that somebody keeps mail in from those below Deleted Items."""
-        bins = [f.path for f in listing.folders if f.well_known_name == "deleteditems"]
-        for folder in listing.folders:
-            deleted = any(folder.path[: len(path)] == path for path in bins)
-            (self._deleted_folders if deleted else self._kept_folders).add(folder.id)
-
-    async def _is_kept(self, target_id: str, place: Place) -> bool:
-        """Tell whether a message is in its place, or somewhere else but not deleted."""
-        folder_id = await self._target.folder_of(target_id)
-        if folder_id is None or folder_id == place.folder_id:
-            return folder_id is not None
-        async with self._listing:
-            if folder_id not in self._kept_folders and folder_id not in self._deleted_folders:
-                self._sort_folders(await self._target.list_folders())
-                if folder_id not in self._kept_folders:
-                    # Users do not see it: it lies among the recoverable items.
-                    self._deleted_folders.add(folder_id)
-        return folder_id in self._kept_folders
 
     async def _each(self) -> None:
         """Hand the messages to workers; the first error that concerns all of them ends it."""
@@ -336,8 +304,15 @@ class MailboxRestore:
         self._outcome(record["folder_id"], path).count(step)
         self._tell(path)
 
+    async def _place(self, record: MessageRecord, path: tuple[str, ...]) -> Place:
+        """Return where a message belongs; its folder is made when it is absent."""
+        place = await self._placement.place(record["folder_id"], path)
+        self._note_folders()
+        self._outcome(record["folder_id"], path).target = place.path
+        return place
+
     async def _step(self, record: MessageRecord, path: tuple[str, ...]) -> Step:
-        decision = await self._decide(record, path)
+        decision = await self._decider.decide(record, await self._place(record, path))
         if decision.step in {Step.SKIP, Step.ALREADY} or self._options.dry_run:
             return decision.step
         if _weight(record) > HEAVY_BYTES:
@@ -345,14 +320,14 @@ class MailboxRestore:
                 return await self._make(record, path, decision)
         return await self._make(record, path, decision)
 
-    async def _make(
-        self, record: MessageRecord, path: tuple[str, ...], decision: _Decision
-    ) -> Step:
+    async def _make(self, record: MessageRecord, path: tuple[str, ...], decision: Decision) -> Step:
         stored = decision.stored or await read_message(self._chosen.vault, record)
         try:
             delivered = await self._deliver(stored, decision)
         except GraphNotFound:
-            decision = await self._decide_again(record, path, decision)
+            await self._placement.forget(record["folder_id"], await self._target.list_folders())
+            place = await self._place(record, path)
+            decision = await self._decider.decide_again(record, decision, place)
             delivered = await self._deliver(stored, decision)
         if decision.step is Step.REPLACE:
             # Not complete before the one it replaces is put away: a kill between is caught up on.
@@ -362,87 +337,7 @@ class MailboxRestore:
         self._note(record, path, delivered)
         return decision.step
 
-    async def _decide(self, record: MessageRecord, path: tuple[str, ...]) -> _Decision:
-        mark = mark_of(self._job_id, record["object_id"])
-        folder_id = record["folder_id"]
-        place = await self._placement.place(folder_id, path)
-        self._note_folders()
-        self._outcome(folder_id, path).target = place.path
-        stored: StoredMessage | None = None
-        key = record["internet_message_id"].strip()
-        if not key:
-            stored = await read_message(self._chosen.vault, record)
-            key = message_identity(stored.resource)
-        lock = self._deciding.setdefault(place.folder_id, anyio.Lock())
-        async with lock:
-            shelf = await self._existing.shelf(place, key=key, mark=mark)
-            decision = _Decision(Step.CREATE, place, mark, shelf, key, stored)
-            decision.others = shelf.has(key)
-            if await self._is_done(decision):
-                decision.step = Step.ALREADY
-            elif place.instead_of and await self._is_where_it_was(decision):
-                decision.step = Step.SKIP
-            elif self._options.conflict is Conflict.REPLACE and shelf.take(key):
-                decision.step = Step.REPLACE
-            elif self._options.conflict is Conflict.SKIP and not decision.adopted:
-                decision.step = Step.SKIP if shelf.take(key) else Step.CREATE
-        return decision
-
-    async def _decide_again(
-        self, record: MessageRecord, path: tuple[str, ...], decision: _Decision
-    ) -> _Decision:
-        """Decide anew after something was not found: the folder, or the message itself."""
-        await self._placement.forget(record["folder_id"], await self._target.list_folders())
-        place = await self._placement.place(record["folder_id"], path)
-        if place.folder_id != decision.place.folder_id:
-            return await self._decide(record, path)
-        # What was created a moment ago may only not be shown yet.
-        slot = slot_of_mark(decision.mark)
-        half = self._journal.progress.incomplete.get(slot)
-        if half is not None and await self._is_kept(half.target_id, place):
-            decision.adopted = half.target_id
-        else:
-            decision.adopted = await self._marked(decision)
-        return decision
-
-    async def _is_where_it_was(self, decision: _Decision) -> bool:
-        """Tell whether a message is in its own folder, of one that would be put elsewhere."""
-        own = Place(decision.place.instead_of, (), fresh=False)
-        shelf = await self._existing.shelf(own, key=decision.key, mark=decision.mark)
-        return self._options.conflict is not Conflict.COPY and shelf.take(decision.key)
-
-    async def _is_done(self, decision: _Decision) -> bool:
-        """Tell whether this restore has made the message already, all of it.
-
-        Of one that it has begun, the id is noted in the decision.
-        """
-        slot = slot_of_mark(decision.mark)
-        there = slot in decision.shelf.marks
-        progress = self._journal.progress
-        if slot in progress.complete:
-            half = progress.half_slot_of(slot)
-            if there or (half is not None and half in decision.shelf.ids):
-                return True
-            # It is not where it was put. One that the user has moved is not made again; one that
-            # was deleted is.
-            known = await self._journal.target_id_of(decision.mark)
-            kept = bool(known) and await self._is_kept(known, decision.place)
-            self._elsewhere[decision.place.folder_id] += kept
-            return kept
-        if slot in progress.incomplete:
-            target_id = progress.incomplete[slot].target_id
-            if await self._is_kept(target_id, decision.place):
-                decision.adopted = target_id
-        elif there:
-            # Made in the last moments before a kill: the mark is there, the journal knows nothing.
-            decision.adopted = await self._marked(decision)
-        return False
-
-    async def _marked(self, decision: _Decision) -> str:
-        found = await self._target.find(decision.place.folder_id, decision.key, decision.mark)
-        return next((item.object_id for item in found if item.mark == decision.mark), "")
-
-    async def _deliver(self, stored: StoredMessage, decision: _Decision) -> Delivered:
+    async def _deliver(self, stored: StoredMessage, decision: Decision) -> Delivered:
         folder_id, mark = decision.place.folder_id, decision.mark
         if decision.adopted:
             begun = await self._originals.resume(stored, decision.adopted, folder_id, mark=mark)
@@ -457,7 +352,7 @@ class MailboxRestore:
             stored, folder_id, mark=mark, alone=not decision.others, headers=headers
         )
 
-    async def _put_away(self, decision: _Decision) -> None:
+    async def _put_away(self, decision: Decision) -> None:
         """Move the message that was replaced to Deleted Items; its successor is there (R2)."""
         folder_id = decision.place.folder_id
         found = await self._target.find(folder_id, decision.key, "")
@@ -469,7 +364,7 @@ class MailboxRestore:
             self._put_aside.add(item.object_id)
             self._journal.replaced(item.object_id, folder_id)
             await self._journal.flush()
-            if folder_id in self._deleted_folders:
+            if self._whereabouts.is_bin(folder_id):
                 # In Deleted Items itself there is only one place further down.
                 await self._target.delete_message(item.object_id)
             else:
@@ -494,7 +389,7 @@ class MailboxRestore:
         for made in self._placement.created[self._noted_folders :]:
             if made.folder_id not in self._journal.progress.folders:
                 self._journal.made_folder(made.folder_id, made.path)
-            self._kept_folders.add(made.folder_id)
+            self._whereabouts.note(made.folder_id)
         self._noted_folders = len(self._placement.created)
 
     def _note(self, record: MessageRecord, path: tuple[str, ...], delivered: Delivered) -> None:

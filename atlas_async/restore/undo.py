@@ -63,10 +63,12 @@ class Undo:
         """
         removed = SlotSet()
         folders: dict[str, None] = {}
-        begin = await self._beginning()
+        part, place = self._journal.progress.begin
         async for number, entries in read_parts(self._vault, self._journal.job.job_id):
+            if number < part:
+                continue
             made = []
-            for kind, *values in entries[begin.get(number, 0) :] if number >= min(begin) else ():
+            for kind, *values in entries[place if number == part else 0 :]:
                 if kind == "message":
                     folders[str(values[2])] = None
                     made.append(str(values[1]))
@@ -82,15 +84,6 @@ class Undo:
             self.report.interrupted = True
         elif not self.report.failed and not self.report.dry_run:
             await self._journal.take_back()
-
-    async def _beginning(self) -> dict[int, int]:
-        """Return the part, and the entry in it, after which nothing was taken back yet."""
-        begin = {0: 0}
-        async for number, entries in read_parts(self._vault, self._journal.job.job_id):
-            for place, (kind, *_) in enumerate(entries):
-                if kind == "undone":
-                    begin = {number: place + 1}
-        return begin
 
     async def _remove(self, object_id: str) -> None:
         if self.report.dry_run:

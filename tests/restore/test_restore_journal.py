@@ -10,18 +10,17 @@ import pytest
 from atlas_async.catalog.vault import Vault
 from atlas_async.errors import FormatError, IntegrityError, SnapshotNotFound, StoreTransient
 from atlas_async.model.restoring import Conflict, RestoreJob
+from atlas_async.restore.job import list_jobs, read_job
 from atlas_async.restore.journal import (
     FLUSH_ENTRIES,
     PARTS_HELD,
     Journal,
-    Made,
     kept_journal,
-    list_jobs,
     part_prefix,
-    read_job,
     read_parts,
 )
 from atlas_async.restore.marks import slot_of_mark
+from atlas_async.restore.progress import Made
 from atlas_async.store.faulty import Failure, Fault, FaultyStore
 from atlas_async.store.intercepted import Op
 from atlas_async.store.memory import MemoryStore

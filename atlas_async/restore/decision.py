@@ -1,0 +1,165 @@
+"""What to do with a message: create it, skip it, put it in another's place, or go on with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import anyio
+
+from atlas_async.catalog.content import StoredMessage, read_message
+from atlas_async.catalog.vault import Vault
+from atlas_async.model.message import message_identity
+from atlas_async.model.record import MessageRecord
+from atlas_async.model.restoring import Conflict, Step
+from atlas_async.restore.existing import Existing, Shelf
+from atlas_async.restore.journal import Journal
+from atlas_async.restore.marks import mark_of, slot_of_mark
+from atlas_async.restore.placement import Place
+from atlas_async.restore.ports import TargetMailbox
+from atlas_async.restore.whereabouts import Whereabouts
+
+
+@dataclass(slots=True)
+class Decision:
+    """What to do with a message, and where.
+
+    ``stored`` is its content where that had to be read, ``adopted`` the id of what this restore
+    has begun to make of it, ``others`` whether the folder has the message of somebody else.
+    """
+
+    step: Step
+    place: Place
+    mark: str
+    shelf: Shelf
+    key: str
+    stored: StoredMessage | None = None
+    adopted: str = ""
+    others: bool = False
+
+
+class Decider:
+    """Decides message by message; in one folder one after the other.
+
+    ``elsewhere`` counts, by the folder that a message was put into, those that the user has moved.
+
+    Args:
+        vault: The mailbox that is restored from.
+        target: The mailbox that is restored to.
+        conflict: What to do where the folder has the message already.
+        journal: What this restore has done.
+        job_id: Names the restore.
+        existing: What the target's folders hold.
+        whereabouts: Where the target's messages are.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        target: TargetMailbox,
+        conflict: Conflict,
+        *,
+        journal: Journal,
+        job_id: str,
+        existing: Existing,
+        whereabouts: Whereabouts,
+    ) -> None:
+        self._vault = vault
+        self._target = target
+        self._conflict = conflict
+        self._journal = journal
+        self._job_id = job_id
+        self._existing = existing
+        self._whereabouts = whereabouts
+        self._deciding: dict[str, anyio.Lock] = {}
+        self.elsewhere: Counter[str] = Counter()
+
+    async def decide(self, record: MessageRecord, place: Place) -> Decision:
+        """Return what to do with a message that belongs into ``place``.
+
+        Raises:
+            IntegrityError: Its content is damaged, and only that names it.
+            GraphError: The target cannot be asked.
+            StoreError: The store failed.
+        """
+        mark = mark_of(self._job_id, record["object_id"])
+        stored: StoredMessage | None = None
+        key = record["internet_message_id"].strip()
+        if not key:
+            stored = await read_message(self._vault, record)
+            key = message_identity(stored.resource)
+        lock = self._deciding.setdefault(place.folder_id, anyio.Lock())
+        async with lock:
+            shelf = await self._existing.shelf(place, key=key, mark=mark)
+            decision = Decision(Step.CREATE, place, mark, shelf, key, stored)
+            decision.others = shelf.has(key)
+            if await self._is_done(decision):
+                decision.step = Step.ALREADY
+            elif place.instead_of and await self._is_where_it_was(decision):
+                decision.step = Step.SKIP
+            elif self._conflict is Conflict.REPLACE and shelf.take(key):
+                decision.step = Step.REPLACE
+            elif self._conflict is Conflict.SKIP and not decision.adopted:
+                decision.step = Step.SKIP if shelf.take(key) else Step.CREATE
+        return decision
+
+    async def decide_again(
+        self, record: MessageRecord, decision: Decision, place: Place
+    ) -> Decision:
+        """Decide anew after something was not found: the folder, or the message itself.
+
+        Args:
+            record: The message.
+            decision: What was decided.
+            place: Where it belongs now that the folders were listed again.
+
+        Raises:
+            IntegrityError, GraphError, StoreError: As ``decide``.
+        """
+        if place.folder_id != decision.place.folder_id:
+            return await self.decide(record, place)
+        # What was created a moment ago may only not be shown yet.
+        slot = slot_of_mark(decision.mark)
+        half = self._journal.progress.incomplete.get(slot)
+        if half is not None and await self._whereabouts.is_kept(half.target_id, place):
+            decision.adopted = half.target_id
+        else:
+            decision.adopted = await self._marked(decision)
+        return decision
+
+    async def _is_where_it_was(self, decision: Decision) -> bool:
+        """Tell whether a message is in its own folder, of one that would be put elsewhere."""
+        own = Place(decision.place.instead_of, (), fresh=False)
+        shelf = await self._existing.shelf(own, key=decision.key, mark=decision.mark)
+        return self._conflict is not Conflict.COPY and shelf.take(decision.key)
+
+    async def _is_done(self, decision: Decision) -> bool:
+        """Tell whether this restore has made the message already, all of it.
+
+        Of one that it has begun, the id is noted in the decision.
+        """
+        slot = slot_of_mark(decision.mark)
+        there = slot in decision.shelf.marks
+        progress = self._journal.progress
+        if slot in progress.complete:
+            half = progress.half_slot_of(slot)
+            if there or (half is not None and half in decision.shelf.ids):
+                return True
+            # It is not where it was put. One that the user has moved is not made again; one that
+            # was deleted is.
+            known = await self._journal.target_id_of(decision.mark)
+            kept = bool(known) and await self._whereabouts.is_kept(known, decision.place)
+            self.elsewhere[decision.place.folder_id] += kept
+            return kept
+        if slot in progress.incomplete:
+            target_id = progress.incomplete[slot].target_id
+            if await self._whereabouts.is_kept(target_id, decision.place):
+                decision.adopted = target_id
+        elif there:
+            # Made in the last moments before a kill: the mark is there, the journal knows nothing.
+            decision.adopted = await self._marked(decision)
+        return False
+
+    async def _marked(self, decision: Decision) -> str:
+        found = await self._target.find(decision.place.folder_id, decision.key, decision.mark)
+        return next((item.object_id for item in found if item.mark == decision.mark), "")

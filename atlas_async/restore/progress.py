@@ -1,0 +1,131 @@
+"""What a restore has made so far, as its journal says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from atlas_async.catalog.slots import SlotSet, SlotTable
+from atlas_async.restore.marks import slot_of_mark
+
+_LOW: Final = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A message that a restore created.
+
+    ``mark`` is its mark, ``fingerprint`` what was sent, ``enclosed`` the slot of its attachments
+    (0 without any), ``complete`` whether all of them are there.
+    """
+
+    mark: str
+    target_id: str
+    folder_id: str
+    fingerprint: int
+    enclosed: int
+    complete: bool
+
+
+class Progress:
+    """What the parts of a restore say, in 80 bytes a message.
+
+    ``begin`` is the part, and the entry in it, from which on nothing was taken back.
+    """
+
+    def __init__(self) -> None:
+        self.complete = SlotSet()
+        self.incomplete: dict[int, Made] = {}
+        self._high = SlotTable()
+        self._low = SlotTable()
+        self._enclosed = SlotTable()
+        self._targets = SlotTable()
+        self._places = SlotTable()
+        self._parts = SlotTable()
+        self._folder_ids: list[str] = []
+        self._folder_numbers: dict[str, int] = {}
+        self.absent: set[tuple[str, ...]] = set()
+        self.folders: dict[str, tuple[str, ...]] = {}
+        self.counts: dict[str, int] = {}
+        self.replaced: dict[str, str] = {}
+        self.undone = False
+        self.begin = 0, 0
+
+    def take(self, entry: list[Any], number: int = 0, place: int = 0) -> None:
+        """Apply one entry: that at ``place`` in the part of this number."""
+        kind, *values = entry
+        if kind == "message":
+            made = Made(*values)
+            self.note(made)
+            self.locate(made.mark, number)
+        elif kind == "absent":
+            self.absent.update(tuple(map(str, path)) for path in values[0])
+        elif kind == "folder":
+            self.folders[str(values[0])] = tuple(map(str, values[1]))
+        elif kind == "replaced":
+            self.replaced[str(values[0])] = str(values[1])
+        elif kind == "undone":
+            self.__init__()  # type: ignore[misc]  # all that was done is taken back
+            self.undone = True
+            self.begin = number, place + 1
+
+    def note(self, made: Made) -> None:
+        """Take in a message that was created, or completed."""
+        self.undone = False
+        slot = slot_of_mark(made.mark)
+        target = slot_of_mark(made.target_id)
+        if self._targets.get(slot) != target >> 32:
+            self._count(slot, made.folder_id)
+        self._high[target] = made.fingerprint >> 32
+        self._low[target] = made.fingerprint & _LOW
+        self._enclosed[target] = made.enclosed & _LOW
+        self._targets[slot] = target >> 32
+        if made.complete:
+            self.complete.add(slot)
+            self.incomplete.pop(slot, None)
+        else:
+            self.incomplete[slot] = made
+
+    def _count(self, slot: int, folder_id: str) -> None:
+        """Count a message in its folder, and no more in that of its predecessor."""
+        before = self._places.get(slot)
+        if before is not None:
+            self.counts[self._folder_ids[before]] -= 1
+        number = self._folder_numbers.get(folder_id)
+        if number is None:
+            number = self._folder_numbers[folder_id] = len(self._folder_ids)
+            self._folder_ids.append(folder_id)
+        self._places[slot] = number
+        self.counts[folder_id] = self.counts.get(folder_id, 0) + 1
+
+    def locate(self, mark: str, number: int) -> None:
+        """Note which part names what was made with a mark."""
+        self._parts[slot_of_mark(mark)] = number
+
+    def part_of(self, mark_slot: int) -> int | None:
+        """Return the number of the part that names what was made with a mark."""
+        return self._parts.get(mark_slot)
+
+    def knows(self, mark: str) -> bool:
+        """Tell whether anything was made with this mark."""
+        return slot_of_mark(mark) in self._targets
+
+    def fingerprint_of(self, target_id: str) -> int | None:
+        """Return what was sent for a message of the target, or None when it is not ours."""
+        slot = slot_of_mark(target_id)
+        high, low = self._high.get(slot), self._low.get(slot)
+        return None if high is None or low is None else high << 32 | low
+
+    def enclosed_of(self, target_id: str) -> int:
+        """Return the low 32 bits of the slot of its attachments."""
+        return self._enclosed.get(slot_of_mark(target_id)) or 0
+
+    def half_slot_of(self, mark_slot: int) -> int | None:
+        """Return the half slot of the id of what was made with a mark."""
+        half = self._targets.get(mark_slot)
+        return None if half is None else half << 32
+
+    @property
+    def created(self) -> int:
+        """Messages created so far."""
+        return sum(self.counts.values())
