@@ -24,7 +24,8 @@ class Undo:
     """Takes one restore back.
 
     What the journal names is removed, and whatever else in the target's folders carries the mark of
-    this restore: made in the last moments before a kill.
+    this restore: made in the last moments before a kill. Folders made in those are known by their
+    paths, which were noted before.
 
     Args:
         vault: The mailbox that was restored from.
@@ -62,6 +63,7 @@ class Undo:
             StoreError: The store failed.
         """
         removed = SlotSet()
+        made_folders = await self._made_folders()
         folders: dict[str, None] = {}
         part, place = self._journal.progress.begin
         async for number, entries in read_parts(self._vault, self._journal.job.job_id):
@@ -76,14 +78,25 @@ class Undo:
             for object_id in fresh:
                 removed.add(slot_of_mark(object_id))
             await self._all(self._remove, fresh)
-        folders.update(dict.fromkeys(self._journal.progress.folders))
+        folders.update(dict.fromkeys(made_folders))
         await self._remove_unjournaled(list(folders), removed)
         await self._all(self._put_back, list(self._journal.progress.replaced.items()))
-        await self._remove_folders()
+        await self._remove_folders(made_folders)
         if self._stop.requested:
             self.report.interrupted = True
         elif not self.report.failed and not self.report.dry_run:
             await self._journal.take_back()
+
+    async def _made_folders(self) -> dict[str, tuple[str, ...]]:
+        """Return the folders that the restore made, with their paths."""
+        progress = self._journal.progress
+        made = dict(progress.folders)
+        absent = {_folded(path) for path in progress.absent}
+        listing = await self._target.list_folders()
+        for folder in listing.folders:
+            if _folded(folder.path) in absent:
+                made.setdefault(folder.id, folder.path)
+        return made
 
     async def _remove(self, object_id: str) -> None:
         if self.report.dry_run:
@@ -131,8 +144,7 @@ class Undo:
         if not back:
             self._fail("message", object_id, "Gone", "what was replaced is not there any more")
 
-    async def _remove_folders(self) -> None:
-        made = self._journal.progress.folders
+    async def _remove_folders(self, made: dict[str, tuple[str, ...]]) -> None:
         for folder_id, path in sorted(made.items(), key=lambda item: -len(item[1])):
             if self._stop.requested:
                 return
@@ -176,6 +188,10 @@ class Undo:
                 throttled=self._target.usage.throttled,
             )
         )
+
+
+def _folded(path: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name.strip().casefold() for name in path)
 
 
 def _concerns_all(error: GraphError) -> bool:

@@ -17,7 +17,9 @@ from atlas_async.model.restoring import Comparing, Conflict, RestoreOptions, Ste
 from atlas_async.operations.restore import RestoreWish
 from atlas_async.operations.selection import Selection
 from atlas_async.pipeline.stop import StopSignal
+from atlas_async.restore import journal
 from atlas_async.restore.comparison import Comparer
+from atlas_async.restore.journal import part_prefix
 from atlas_async.store.faulty import Failure, Fault, FaultyStore
 from atlas_async.store.intercepted import Op
 from tests.fakes.clock import FakeClock
@@ -343,3 +345,23 @@ async def test_undoing_needs_the_permission_too() -> None:
         assert report.exit_code == 13
         assert "Mail.ReadWrite" in report.hint
         assert sorted(map(mark_of, scene.marked())) == marks
+
+
+@pytest.mark.parametrize("kept", [1, 2], ids=["folders noted", "some entries"])
+async def test_undoing_a_restore_that_was_killed_at_once(
+    kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had made by then goes, folders too, although its journal names few of them."""
+    monkeypatch.setattr(journal, "FLUSH_ENTRIES", 5)
+    async with brisk_scene(corpus=MORE) as scene:
+        scene.rig.emulator.control.configure(latency=0.02)
+        job = (await scene.restore()).job_id
+        prefix = part_prefix(USER, job)
+        parts = sorted(key for key in scene.rig.bucket.objects if key.startswith(prefix))
+        assert len(parts) > kept
+        for key in parts[kept:]:
+            del scene.rig.bucket.objects[key]
+        undone = await scene.undo()
+        assert undone.exit_code == 0
+        assert undone.removed == scene.source().total()
+        scene.assert_untouched()
