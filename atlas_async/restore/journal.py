@@ -181,7 +181,8 @@ class Journal:
             if not self._entries:
                 return
             entries, self._entries = self._entries, []
-            self._full = anyio.Event()
+            full, self._full = self._full, anyio.Event()
+            full.set()  # whoever waits for it waits for the new one from now on
             number = self._number + 1
             key = _part_key(self._vault, self.job.job_id, number)
             document = {
