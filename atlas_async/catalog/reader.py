@@ -18,6 +18,7 @@ from atlas_async.catalog.head import read_head
 from atlas_async.catalog.layout import (
     MANIFESTS_PREFIX,
     is_snapshot_id,
+    manifest_key,
     segments_prefix,
     snapshot_key,
 )
@@ -348,6 +349,21 @@ class MailboxReader:
             hint = "restore the objects from a copy of the bucket; `atlas verify` lists all"
             raise IntegrityError(msg, where=self.vault.mailbox_id, hint=hint)
         return intact[-1].snapshot_id if intact else None
+
+    async def lost_newest(self) -> str | None:
+        """Return the snapshot that the head names as the newest and whose manifest is gone, if any.
+
+        No run takes a manifest away: somebody has, or the bucket lost it.
+
+        Raises:
+            IntegrityError: The head is damaged.
+        """
+        head = await read_head(self.vault)
+        if head is None or head.snapshot is None:
+            return None
+        snapshot_id = head.snapshot.snapshot_id
+        there = await self.vault.has(manifest_key(self.vault.mailbox_id, snapshot_id))
+        return None if there else snapshot_id
 
     async def _newest_of(self, known: Snapshot, later_ids: list[str]) -> str:
         """Return the newest of a snapshot and those whose ids are later; most often none are.

@@ -10,15 +10,16 @@ from typing import Final
 from anyio import to_thread
 
 from atlas_async.catalog.content import open_attachment, open_original, read_message
+from atlas_async.catalog.reader import MailboxReader
 from atlas_async.clock import iso_millis
 from atlas_async.crypto.signing import Signer
-from atlas_async.errors import AtlasError, IntegrityError
+from atlas_async.errors import AtlasError, IntegrityError, SnapshotNotFound
 from atlas_async.model.drill import DrillFailure, DrillOptions, DrillReport, MailboxDrill
 from atlas_async.model.events import DrillProgress, Event
 from atlas_async.model.record import MessageRecord
 from atlas_async.model.restoring import Comparing, Conflict, RestoreOptions, RestoreReport, Step
 from atlas_async.model.source import JsonObject
-from atlas_async.operations.listing import unknown_mailbox
+from atlas_async.operations.listing import LOST_NEWEST, known_mailboxes, unknown_mailbox
 from atlas_async.operations.restore import (
     OpenTarget,
     Restore,
@@ -72,7 +73,11 @@ class Drill:
             StoreError, KeyMaterialError: The bucket cannot be opened.
         """
         await self._tenant.open_for_reading()
-        known = await self._tenant.mailbox_ids()
+        known = await known_mailboxes(self._tenant)
+        if not known:
+            msg = "the bucket has no snapshots to bring back"
+            hint = "run `atlas backup` first"
+            raise SnapshotNotFound(msg, where=self._tenant.store.name, hint=hint)
         wanted = known if mailboxes is None else [name.strip().lower() for name in mailboxes]
         for mailbox_id in wanted:
             if mailbox_id not in known:
@@ -101,6 +106,9 @@ class Drill:
         selected = await select(self._tenant, Selection(mailbox=box.mailbox_id))
         box.snapshot_id = selected.snapshot.snapshot_id
         box.snapshot_made_at = selected.snapshot.created_at
+        lost = await MailboxReader(selected.vault).lost_newest()
+        if lost is not None:
+            box.fail(DrillFailure("", f"snapshot {lost}", LOST_NEWEST, damaged=True))
         sample = await self._sample(selected, box, options.sample, seed)
         box.sampled = len(sample)
         for record in sample:

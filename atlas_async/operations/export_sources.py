@@ -19,6 +19,7 @@ from atlas_async.model.message import dump_json
 from atlas_async.model.record import MessageRecord
 from atlas_async.model.report import NotStored
 from atlas_async.model.source import JsonObject
+from atlas_async.operations.listing import known_mailboxes
 from atlas_async.operations.selection import Selected, Selection, select
 from atlas_async.operations.tenant import Tenant
 
@@ -98,7 +99,7 @@ async def expanded(tenant: Tenant, selections: Sequence[Selection]) -> list[Sele
         if selection.mailbox is not None or selection.snapshot is not None:
             found.append(selection)
             continue
-        mailbox_ids = await tenant.mailbox_ids()
+        mailbox_ids = await known_mailboxes(tenant)
         if not mailbox_ids:
             msg = "the bucket has no snapshots"
             raise SnapshotNotFound(msg, where=tenant.store.name, hint="run `atlas backup` first")

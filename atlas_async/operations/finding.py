@@ -13,7 +13,7 @@ from dataclasses import replace
 from atlas_async.errors import AtlasError, IntegrityError, SnapshotNotFound, UsageError
 from atlas_async.model.events import Event
 from atlas_async.operations.found import FindReport, IndexMode, Match, Newest, Take
-from atlas_async.operations.listing import find_snapshot
+from atlas_async.operations.listing import find_snapshot, known_mailboxes
 from atlas_async.operations.mailbox_search import MailboxSearch, Work
 from atlas_async.operations.selection import Selection, select
 from atlas_async.operations.tenant import Tenant
@@ -104,7 +104,7 @@ async def _mailboxes(
         return list(dict.fromkeys(name.strip().lower() for name in named))
     if selection.snapshot is not None and selection.snapshot.strip().lower() != "latest":
         return [(await find_snapshot(tenant, selection.snapshot))[0]]
-    return await tenant.mailbox_ids()
+    return await known_mailboxes(tenant)
 
 
 async def update_index(

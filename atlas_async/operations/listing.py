@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from atlas_async.catalog.layout import manifest_key
 from atlas_async.catalog.reader import MailboxReader, SnapshotSummary, SnapshotView
-from atlas_async.errors import SnapshotNotFound, UsageError
+from atlas_async.errors import IntegrityError, SnapshotNotFound, UsageError
 from atlas_async.operations.tenant import Tenant
 
 MIN_PREFIX = 4
 """Shortest beginning of a snapshot id that is looked up."""
+
+LOST_NEWEST = "the head names this snapshot as the newest, and its manifest is gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,32 @@ async def find_snapshot(
     return matches[0]
 
 
-async def unknown_mailbox(tenant: Tenant, mailbox_id: str) -> SnapshotNotFound:
-    """Return the error for a mailbox without snapshots; its hint names some that have."""
+async def known_mailboxes(tenant: Tenant) -> list[str]:
+    """Return the mailboxes that have snapshots, and those that had: their heads still tell."""
+    found = set(await tenant.mailbox_ids())
+    for mailbox_id in set(await tenant.mailbox_ids_of_objects()) - found:
+        try:
+            lost = await MailboxReader(tenant.vault(mailbox_id)[0]).lost_newest()
+        except IntegrityError:
+            lost = ""  # whoever opens the mailbox meets the damage
+        if lost is not None:
+            found.add(mailbox_id)
+    return sorted(found)
+
+
+async def unknown_mailbox(tenant: Tenant, mailbox_id: str) -> SnapshotNotFound | IntegrityError:
+    """Return the error for a mailbox without snapshots; its hint names some that have.
+
+    Raises:
+        IntegrityError: Its head is damaged.
+    """
+    lost = await MailboxReader(tenant.vault(mailbox_id)[0]).lost_newest()
+    if lost is not None:
+        return IntegrityError(
+            f"no snapshot of this mailbox is left: {LOST_NEWEST}",
+            where=manifest_key(mailbox_id, lost),
+            hint="restore the manifests from a copy of the bucket, or from their older versions",
+        )
     known = await tenant.mailbox_ids()
     shown = ", ".join(known[:5]) + (" ..." if len(known) > 5 else "")  # noqa: PLR2004 -- a taste
     hint = f"the bucket has: {shown}" if known else "nothing is backed up yet: run `atlas backup`"

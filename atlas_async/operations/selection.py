@@ -26,7 +26,7 @@ from atlas_async.model.message import sender_address
 from atlas_async.model.record import MessageRecord
 from atlas_async.model.report import NotStored
 from atlas_async.model.source import Folder
-from atlas_async.operations.listing import find_snapshot, unknown_mailbox
+from atlas_async.operations.listing import LOST_NEWEST, find_snapshot, unknown_mailbox
 from atlas_async.operations.tenant import Tenant
 
 SHORTEST_ID: Final = 4
@@ -275,14 +275,25 @@ async def select(tenant: Tenant, selection: Selection) -> Selected:
     if selection.at is None and not selection.ranged:
         mailbox_id, snapshot_id = await find_snapshot(tenant, selection.snapshot, selection.mailbox)
         vault = tenant.vault(mailbox_id)[0]
-        views = [await MailboxReader(vault).open(snapshot_id)]
-        notes: list[str] = []
+        reader = MailboxReader(vault)
+        views = [await reader.open(snapshot_id)]
+        newest = (selection.snapshot or "latest").strip().lower() == "latest"
+        notes = await _about_newest(reader) if newest else []
     else:
         await tenant.open_for_reading()
         vault, views, notes = await _by_time(tenant, selection)
     selected = Selected(vault, views, selection, notes)
     await selected.resolve()
     return selected
+
+
+async def _about_newest(reader: MailboxReader) -> list[str]:
+    """Return what is to be said of the newest snapshot: that there was a newer one."""
+    try:
+        lost = await reader.lost_newest()
+    except IntegrityError as error:
+        return [f"the mailbox's head is damaged ({error}): there may have been a newer snapshot"]
+    return [] if lost is None else [f"an older snapshot is taken, not {lost}: {LOST_NEWEST}"]
 
 
 async def _by_time(

@@ -48,7 +48,7 @@ from atlas_async.model.events import Event, VerifyProgress
 from atlas_async.model.record import MessageRecord, attachment_key, is_gone, message_key
 from atlas_async.model.report import NotStored
 from atlas_async.operations.ledger import newest_head
-from atlas_async.operations.listing import find_snapshot, unknown_mailbox
+from atlas_async.operations.listing import LOST_NEWEST, find_snapshot, unknown_mailbox
 from atlas_async.operations.tenant import Tenant
 
 CHECKS_AT_ONCE = 48
@@ -168,19 +168,16 @@ class _MailboxCheck:
         vault = self._vault
         try:
             head = await read_head(vault)
+            lost = await MailboxReader(vault).lost_newest()
         except IntegrityError as error:
             self._report.checked += 1
             self._find(error, _Item(head_key(vault.mailbox_id), "", "head", ""))
             return True
-        if head is None or head.snapshot is None:
-            return False
-        snapshot_id = head.snapshot.snapshot_id
-        key = manifest_key(vault.mailbox_id, snapshot_id)
-        if not await vault.has(key):
+        if lost is not None:
             self._report.checked += 1
-            msg = "the head names this snapshot as the newest, and its manifest is gone"
-            self._find(ObjectNotFound(msg, where=key), _Item(key, "", "snapshot", snapshot_id))
-        return True
+            key = manifest_key(vault.mailbox_id, lost)
+            self._find(ObjectNotFound(LOST_NEWEST, where=key), _Item(key, "", "snapshot", lost))
+        return head is not None and head.snapshot is not None
 
     async def run(self, snapshot_ids: list[str]) -> None:
         """Check the snapshots' own documents, then all objects they name."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from atlas_async.crypto.signing import check_signature
 from atlas_async.emulator.faults import FaultRule
+from atlas_async.errors import IntegrityError, SnapshotNotFound
 from atlas_async.model.drill import DrillOptions, DrillReport
 from atlas_async.model.events import DrillProgress
 from atlas_async.model.record import MessageRecord, attachment_key, message_key
@@ -15,6 +18,7 @@ from atlas_async.operations.restore import RestoreWish
 from atlas_async.operations.selection import Selection
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.sdk import Atlas
+from atlas_async.search.query import Query
 from tests.fakes.golden import golden_metadata, golden_store
 from tests.fakes.rig import PASSPHRASE, SMALL, USER, Rig, open_rig
 from tests.fakes.vaults import plant
@@ -217,3 +221,41 @@ def _secret(metadata: dict[str, Any]) -> Any:
 def _is_recoverable(truth: dict[str, Any], message: dict[str, Any]) -> bool:
     names = {folder["id"]: folder["wellKnownName"] or "" for folder in truth["folders"]}
     return names.get(message["folderId"], "recoverable").startswith("recoverable")
+
+
+@pytest.mark.parametrize("left", [0, 1], ids=["all manifests", "the newest manifest"])
+async def test_snapshots_that_somebody_took_away_are_found(left: int) -> None:
+    """What is drilled is there and whole; that more was there the head still tells. Exit 16."""
+    async with open_rig(replace(TWO, mailboxes=1)) as rig:
+        await rig.back_up_user()
+        rig.mutate(op="create", folder="inbox", subject="new")
+        await rig.back_up_user()
+        manifests = sorted(key for key in rig.bucket.objects if key.startswith("manifests/"))
+        for key in manifests[left:]:
+            del rig.bucket.objects[key]
+        for names in (None, [USER]):
+            if not left and names:
+                async with rig.engine() as atlas:
+                    with pytest.raises(IntegrityError, match="manifest is gone"):
+                        await atlas.export([Selection(mailbox=USER)], dry_run=True)
+                    found = await atlas.find(Query(words=("new",)), mailboxes=names)
+                assert found.exit_code == 16
+            report = await drill(rig, names)
+            assert report.exit_code == 16
+            assert report.signed["passed"] is False
+            (box,) = report.mailboxes
+            told = box.error or box.failures[0].reason
+            assert "manifest is gone" in told
+        if left:
+            async with rig.engine() as atlas:
+                exported = await atlas.export([Selection(mailbox=USER)], dry_run=True)
+            assert any("an older snapshot is taken" in note for note in exported.notes)
+
+
+async def test_a_bucket_without_snapshots_has_nothing_to_drill() -> None:
+    """Nothing was proved, so nothing has passed."""
+    async with open_rig(TWO) as rig:
+        async with rig.engine() as atlas:
+            await atlas.backup(["nobody@contoso.com"])
+        with pytest.raises(SnapshotNotFound, match="no snapshots to bring back"):
+            await drill(rig)
