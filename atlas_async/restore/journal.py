@@ -24,7 +24,7 @@ from atlas_async.errors import AtlasError, FormatError, SnapshotNotFound
 from atlas_async.model.restoring import RestoreJob
 from atlas_async.restore.job import document_of, job_key, read_job
 from atlas_async.restore.marks import half_slot, slot_of_mark
-from atlas_async.restore.progress import Made, Progress
+from atlas_async.restore.progress import Made, Progress, Replaced
 from atlas_async.store.base import list_all
 
 FLUSH_SECONDS: Final = 5.0
@@ -128,10 +128,10 @@ class Journal:
         self.progress.folders[folder_id] = path
         self._add(["folder", folder_id, list(path)])
 
-    def replaced(self, target_id: str, folder_id: str) -> None:
-        """Note a message that was moved away from ``folder_id``; written before it is moved."""
-        self.progress.replaced[target_id] = folder_id
-        self._add(["replaced", target_id, folder_id])
+    def replaced(self, target_id: str, folder_id: str, *, mark: str) -> None:
+        """Note a message that is moved away, for the one with ``mark``; written before it is."""
+        self.progress.replaced[target_id] = Replaced(folder_id, mark)
+        self._add(["replaced", target_id, folder_id, mark])
 
     async def target_id_of(self, mark: str) -> str:
         """Return the id of what was made with a mark; an empty string when nothing was.

@@ -27,6 +27,14 @@ class Made:
     complete: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """A message that a restore moved away: from which folder, and for what, by its mark."""
+
+    folder_id: str
+    mark: str = ""
+
+
 class Progress:
     """What the parts of a restore say, in 80 bytes a message.
 
@@ -47,7 +55,7 @@ class Progress:
         self.absent: set[tuple[str, ...]] = set()
         self.folders: dict[str, tuple[str, ...]] = {}
         self.counts: dict[str, int] = {}
-        self.replaced: dict[str, str] = {}
+        self.replaced: dict[str, Replaced] = {}
         self.undone = False
         self.begin = 0, 0
 
@@ -63,7 +71,7 @@ class Progress:
         elif kind == "folder":
             self.folders[str(values[0])] = tuple(map(str, values[1]))
         elif kind == "replaced":
-            self.replaced[str(values[0])] = str(values[1])
+            self.replaced[str(values[0])] = Replaced(*map(str, values[1:]))
         elif kind == "undone":
             self.__init__()  # type: ignore[misc]  # all that was done is taken back
             self.undone = True

@@ -362,7 +362,7 @@ class MailboxRestore:
             if item.key != decision.key or ours or item.object_id in self._put_aside:
                 continue
             self._put_aside.add(item.object_id)
-            self._journal.replaced(item.object_id, folder_id)
+            self._journal.replaced(item.object_id, folder_id, mark=decision.mark)
             await self._journal.flush()
             if self._whereabouts.is_bin(folder_id):
                 # In Deleted Items itself there is only one place further down.

@@ -15,6 +15,7 @@ from atlas_async.pipeline.stop import StopSignal
 from atlas_async.restore.journal import Journal, read_parts
 from atlas_async.restore.marks import slot_of_mark
 from atlas_async.restore.ports import TargetMailbox
+from atlas_async.restore.progress import Replaced
 
 T = TypeVar("T")
 WORKERS: Final = 6
@@ -132,8 +133,8 @@ class Undo:
         """
         return item.mark.startswith(self._own) and not self._journal.progress.knows(item.mark)
 
-    async def _put_back(self, moved: tuple[str, str]) -> None:
-        object_id, folder_id = moved
+    async def _put_back(self, moved: tuple[str, Replaced]) -> None:
+        object_id, folder_id = moved[0], moved[1].folder_id
         now_in = await self._target.folder_of(object_id)
         if now_in == folder_id:
             return  # a kill came between noting the move and making it

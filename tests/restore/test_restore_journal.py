@@ -20,7 +20,7 @@ from atlas_async.restore.journal import (
     read_parts,
 )
 from atlas_async.restore.marks import slot_of_mark
-from atlas_async.restore.progress import Made
+from atlas_async.restore.progress import Made, Replaced
 from atlas_async.store.faulty import Failure, Fault, FaultyStore
 from atlas_async.store.intercepted import Op
 from atlas_async.store.memory import MemoryStore
@@ -66,7 +66,7 @@ async def test_another_run_knows_what_was_done(vault: Vault) -> None:
     journal.made(made(1))
     journal.made(made(2, complete=False))
     journal.made_folder("f1", ("Back", "Inbox"))
-    journal.replaced("old", "f")
+    journal.replaced("old", "f", mark="m")
     await journal.intend([("Back",), ("Back", "Inbox")])
     await journal.intend([("Back",)])
     await journal.finish("done")
@@ -76,7 +76,7 @@ async def test_another_run_knows_what_was_done(vault: Vault) -> None:
     assert slot_of_mark("job/1") in progress.complete
     assert progress.incomplete == {slot_of_mark("job/2"): made(2, complete=False)}
     assert progress.folders == {"f1": ("Back", "Inbox")}
-    assert progress.replaced == {"old": "f"}
+    assert progress.replaced == {"old": Replaced("f", "m")}
     assert progress.absent == {("Back",), ("Back", "Inbox")}
     assert (progress.counts, progress.created) == ({"f": 2}, 2)
     assert progress.fingerprint_of("id1") == 1 << 32 | 7
