@@ -40,7 +40,7 @@ def demo(
 ) -> None:
     """Try it out on an emulated tenant.
 
-    Backs up three mailboxes, changes some mail, backs up again, lists and verifies.
+    Backs up three mailboxes, changes some mail, backs up again, lists, restores and verifies.
 
     Starts Microsoft 365 as an emulator on this machine, keeps the backup in a directory, and says
     what to set for a real tenant. Needs no network, takes less than a minute and leaves nothing

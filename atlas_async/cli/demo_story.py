@@ -1,4 +1,4 @@
-"""The demo's story: first backup, changes, second backup, a look, a check, and what comes next."""
+"""The demo's story: two backups, a look, a restore, a check, and what comes next."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from atlas_async.cli.documents import Document, summary_document, verify_documen
 from atlas_async.cli.engine import Engine
 from atlas_async.cli.progress_lines import result_line
 from atlas_async.cli.reporter import reporter_for
+from atlas_async.cli.restore_output import restore_document
 from atlas_async.cli.summary import not_stored_line
 from atlas_async.cli.tables import findings_table, folders_table, mailboxes_table, snapshots_table
 from atlas_async.cli.terminal import Terminal
@@ -26,6 +27,9 @@ from atlas_async.clock import SystemClock
 from atlas_async.config.secret import Secret
 from atlas_async.config.settings import DirectorySettings, Settings
 from atlas_async.model.report import RunReport
+from atlas_async.model.restoring import RestoreOptions, RestoreReport, Step
+from atlas_async.operations.restore import RestoreWish
+from atlas_async.operations.selection import Selection
 from atlas_async.operations.verification import VerifyReport
 
 SUBJECTS: Final = 8
@@ -64,11 +68,15 @@ async def tell(terminal: Terminal, place: Path) -> int:
             second = await story.backup(engine)
             await say("5. What is in the bucket now")
             await story.look(engine)
-            await say("6. Verification: every object is read, decrypted and checked")
+            await say("6. Mail is deleted by mistake, and restored to where it was")
+            mailbox, lost = tenant.lose_mail()
+            await say(f"   {lost}", quiet=True)
+            restored = await story.restore(engine, mailbox)
+            await say("7. Verification: every object is read, decrypted and checked")
             checked = await story.verify(engine)
-    codes = [code for code in (first.exit_code, second.exit_code, checked.exit_code) if code]
-    await story.end(first, second, checked)
-    return codes[0] if codes else 0
+    await story.end(first, second, restored, checked)
+    ended = (first, second, restored, checked)
+    return next((report.exit_code for report in ended if report.exit_code), 0)
 
 
 class _Story:
@@ -130,6 +138,21 @@ class _Story:
             lambda: self._terminal.show(lines),
         )
 
+    async def restore(self, engine: Engine, mailbox: str) -> RestoreReport:
+        """Bring back what the inbox lacks, and say how it went."""
+        wish = RestoreWish(Selection(mailbox=mailbox, folders=("inbox",), subtree=False))
+        (report,) = await engine.restore([wish], RestoreOptions(in_place=True))
+        read_back = report.comparison
+        same = read_back is not None and read_back.equal
+        await self.say(
+            f"   {report.total(Step.CREATE)} created, {report.total(Step.SKIP)} there still; "
+            f"read back and compared: {'all as they were' if same else 'not all as they were'}",
+            quiet=True,
+        )
+        if report.error:
+            await self.say(f"   {report.error}", quiet=True)
+        return report
+
     async def verify(self, engine: Engine) -> VerifyReport:
         """Check the bucket and show what is wrong with it, if anything."""
         report = await engine.verify()
@@ -144,7 +167,13 @@ class _Story:
         )
         return report
 
-    async def end(self, first: RunReport, second: RunReport, checked: VerifyReport) -> None:
+    async def end(
+        self,
+        first: RunReport,
+        second: RunReport,
+        restored: RestoreReport,
+        checked: VerifyReport,
+    ) -> None:
         """Say where things are and what to set for a real tenant."""
         config = self._place / "atlas.config.json"
         if self._terminal.json:
@@ -152,6 +181,7 @@ class _Story:
                 "directory": str(self._place),
                 "config": str(config),
                 "backups": [summary_document(first), summary_document(second)],
+                "restore": restore_document(restored),
                 "verify": verify_document(checked),
             }
             await to_thread.run_sync(self._terminal.document, document)
@@ -160,6 +190,8 @@ class _Story:
             "",
             f"The backup stays in {self._place}; the emulator has stopped. Look around with:",
             f"  atlas list --config {config}",
+            f"  atlas find plan --subjects --config {config}",
+            f"  atlas save -o demo-mail --config {config}",
             f"  atlas verify --config {config}",
             "",
             REAL_TENANT,

@@ -32,6 +32,9 @@ OPTIONS: Final = CorpusOptions(
     huge_bytes=8_000_000,
 )
 
+LOST: Final = 8
+"""Messages that are deleted and restored."""
+
 
 class DemoTenant:
     """A running emulator that can be backed up and changed."""
@@ -65,6 +68,13 @@ class DemoTenant:
             self._emulator.control.mutate(mailbox, change)
             done.append(f"{mailbox}: {sentence}")
         return done
+
+    def lose_mail(self) -> tuple[str, str]:
+        """Delete mail for good; return whose, and a sentence."""
+        mailbox = self._mailboxes[0]
+        change = {"op": "bulk-delete", "folder": "inbox", "count": LOST, "hard": True}
+        self._emulator.control.mutate(mailbox, change)
+        return mailbox, f"{mailbox}: {LOST} messages of the inbox are gone for good"
 
 
 def _changes(first: str, second: str) -> list[tuple[str, str, dict[str, Any]]]:

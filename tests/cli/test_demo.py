@@ -16,6 +16,7 @@ from atlas_async.cli.demo_tenant import open_tenant
 from atlas_async.config.settings import DirectorySettings
 from atlas_async.config.sources import load_settings
 from atlas_async.model.report import MailboxResult, Outcome, RunReport
+from atlas_async.model.restoring import Comparison, FolderOutcome, RestoreReport
 from atlas_async.operations.listing import MailboxSummary
 from atlas_async.operations.verification import Finding, VerifyReport
 from tests.cli.conftest import Atlas
@@ -34,6 +35,9 @@ def filled(engine: FakeEngine) -> FakeEngine:
     odd = message_row(subject="🚀 خطة")
     folders = [folder_row("F1", "Inbox", "Deep", count=1)]
     engine.view = FakeView(snapshot_row(snapshot_id="s2"), folders, (), [message_row(), odd])
+    report = RestoreReport(ANN, ANN, comparison=Comparison(compared=8))
+    report.folders = [FolderOutcome(("Inbox",), ("Inbox",), create=8, skip=5)]
+    engine.restores = [report]
     engine.verified = VerifyReport(checked=12, ok=12)
     return engine
 
@@ -44,8 +48,9 @@ def test_the_story(atlas: Atlas, filled: FakeEngine, place: Path) -> None:
     assert ended.code == 0, ended.err
     verbs = [verb for verb, _ in filled.calls]
     assert verbs.count("backup") == 2
-    assert verbs[-1] == "verify"
-    assert [f"{n}. " in ended.err for n in range(1, 7)] == [True] * 6
+    assert verbs[-2:] == ["restore", "verify"]
+    assert [f"{n}. " in ended.err for n in range(1, 8)] == [True] * 7
+    assert "8 created, 5 there still; read back and compared: all as they were" in ended.err
     assert "🚀 خطة" in ended.out
     assert "ATLAS_ENCRYPTION_PASSPHRASE" in ended.out
     settings = filled.calls[0][1]["settings"]
@@ -87,6 +92,7 @@ async def test_the_tenant_can_be_changed() -> None:
     async with open_tenant() as tenant:
         assert tenant.description.startswith("3 mailboxes")
         changes = tenant.change_mail()
+        assert "gone for good" in tenant.lose_mail()[1]
     assert len(changes) == 5
     assert all("@" in change for change in changes)
 
