@@ -151,6 +151,12 @@ class GraphNotFound(GraphError):
     """The message, attachment or folder is gone (404 with an error code)."""
 
 
+class UnknownUser(GraphNotFound):
+    """The directory has no user of this name."""
+
+    exit_code = 10
+
+
 class NoMailbox(GraphError):
     """The principal has no mailbox that Graph can read: guest, unlicensed, on-premises."""
 

@@ -134,14 +134,23 @@ class Chosen:
         _not_blank("-s", [self.snapshot] if self.snapshot is not None else None)
         _not_blank("-f", self.folders)
         _not_blank("--message", self.messages)
+        if not self.subtree and not self.folders:
+            raise UsageError("--no-subtree goes with -f", hint="name the folders with -f")
         snapshot = (self.snapshot or LATEST).strip()
+        made = moment("--start-date", self.start_date), end("--end-date", self.end_date)
+        received = (
+            moment("--received-from", self.received_from),
+            moment("--received-before", self.received_before),
+        )
+        _in_order("--start-date", "--end-date", made)
+        _in_order("--received-from", "--received-before", received)
         return Selection(
             snapshot=None if snapshot.lower() == LATEST else snapshot,
             at=last_moment("--at", self.at),
-            made_from=FIRST_MOMENT if self.every else moment("--start-date", self.start_date),
-            made_before=end("--end-date", self.end_date),
-            received_from=moment("--received-from", self.received_from),
-            received_before=moment("--received-before", self.received_before),
+            made_from=FIRST_MOMENT if self.every else made[0],
+            made_before=made[1],
+            received_from=received[0],
+            received_before=received[1],
             folders=tuple(self.folders or ()),
             subtree=self.subtree,
             messages=tuple(self.messages or ()),
@@ -189,3 +198,9 @@ def _of_found(source: str, purpose: str) -> list[Selection]:
 def _not_blank(option: str, values: list[str] | None) -> None:
     if any(not value.strip() for value in values or []):
         raise UsageError(f"{option} needs a value that is not blank")
+
+
+def _in_order(first: str, second: str, moments: tuple[datetime | None, datetime | None]) -> None:
+    start, stop = moments
+    if start is not None and stop is not None and stop <= start:
+        raise UsageError(f"{second} is not after {first}", hint="nothing lies between them")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Final
 
-from atlas_async.errors import GraphNotFound, GraphProtocolError
+from atlas_async.errors import GraphNotFound, GraphProtocolError, UnknownUser
 from atlas_async.graph.client import Call, GraphClient
 from atlas_async.graph.lane import Lane
 from atlas_async.graph.paging import LinkTrail, read_page
@@ -54,7 +54,7 @@ class Directory:
         """Return the user with this object id, user principal name or mail address.
 
         Raises:
-            GraphNotFound: There is none.
+            UnknownUser: There is none.
             ConsentError: User.Read.All is missing.
             GraphError: See the other subclasses.
         """
@@ -69,7 +69,7 @@ class Directory:
         page = read_page(await self._fetch(root.url("users", query=query)), _WHERE)
         if page.items:
             return _principal(page.items[0])
-        raise GraphNotFound(
+        raise UnknownUser(
             f"The directory has no user {name.strip()!r}",
             status=unknown.status,
             code=unknown.code,

@@ -124,7 +124,7 @@ class GraphTenant:
         """Return the user with this object id, user principal name or mail address.
 
         Raises:
-            GraphNotFound: There is none.
+            UnknownUser: There is none.
             ConsentError: User.Read.All is missing.
             GraphError: See the other subclasses.
         """

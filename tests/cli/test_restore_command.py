@@ -187,6 +187,15 @@ def test_another_tenant_is_told_by_its_file_alone(
         (["--found", "x", "-f", "Inbox"], "--found says which messages"),
         (["-m", ANN, "--found", "x"], "--found says which messages"),
         (["--found", "absent"], "cannot read 'absent'"),
+        (["-m", ANN, "--no-subtree"], "--no-subtree goes with -f"),
+        (
+            ["-m", ANN, "--start-date", "2026-01-02", "--end-date", "2026-01-01"],
+            "--end-date is not after --start-date",
+        ),
+        (
+            ["-m", ANN, "--received-from", "2026-01-01", "--received-before", "2026-01-01"],
+            "--received-before is not after --received-from",
+        ),
         (["--jobs"], "one mailbox must be named"),
         (["-m", ANN, "--jobs", "--undo", "latest"], "exclude each other"),
         (["-m", ANN, "--target-config", "absent.json"], "absent.json"),
