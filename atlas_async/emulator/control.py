@@ -47,6 +47,13 @@ class Control:
             "mailboxes": [mailbox_truth(box, content=content) for box in boxes],
         }
 
+    def changes(self, mailbox: str | None = None) -> int:
+        """Return how often one mailbox, or any, was changed: equal numbers mean one state."""
+        people = self._world.corpus.people
+        named = [self._mailbox(mailbox)] if mailbox is not None else None
+        boxes = named or [self._world.open(p) for p in people if p.kind.has_mailbox]
+        return sum(box.seq for box in boxes)
+
     def mailbox_truth(self, mailbox: str, *, content: bool = True) -> dict[str, Any]:
         """Return the full state of one mailbox: ``folders`` and ``messages``."""
         return mailbox_truth(self._mailbox(mailbox), content=content)

@@ -271,6 +271,30 @@ async def test_rendered_pages_outlive_a_change_of_pace(
     assert len(cleared) == 1
 
 
+async def test_the_truth_is_one_moment_while_somebody_writes(
+    emulator: Emulator, probe: GraphProbe
+) -> None:
+    """Messages arrive all the time: the truth has all of those made before some moment."""
+    made: list[str] = []
+    done = anyio.Event()
+
+    async def write() -> None:
+        while not done.is_set():
+            change = {"op": "create", "folder": "inbox", "subject": "new"}
+            made.append(emulator.control.mutate(ADDRESS, change)["immutableId"])
+            await anyio.sleep(0)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(write)
+        for _ in range(5):
+            answer = await probe.raw("GET", f"{emulator.url}/_emulator/truth?mailbox={ADDRESS}")
+            assert answer.status == 200, answer.raw
+            told = {m["immutableId"] for m in answer.body["mailboxes"][0]["messages"]}
+            there = [object_id in told for object_id in made]
+            assert there == sorted(there, reverse=True)
+        done.set()
+
+
 async def test_control_over_http(emulator: Emulator, probe: GraphProbe) -> None:
     """The same verbs work below /_emulator/ without a token."""
 
