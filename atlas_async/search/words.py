@@ -1,9 +1,10 @@
 """What a word is. The same rules make an index, read a query and compare the two.
 
-Letters are compared without regard to case, width, ligatures and the accents of Latin, Greek and
-Cyrillic: ``Müller``, ``MULLER`` and ``muller`` are one. A word is a run of letters and digits. In
-scripts that are written without spaces every character is a word of its own, and the index holds
-pairs of them.
+Letters are compared without regard to case, width, ligatures, the accents of Latin, Greek and
+Cyrillic, and the points of Hebrew and Arabic, which readers add: ``Müller``, ``MULLER`` and
+``muller`` are one. A word is a run of letters and digits with the marks that belong to them, as the
+vowel signs of Indic scripts. In scripts that are written without spaces every character is a word
+of its own, and the index holds pairs of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from atlas_async.errors import UsageError
@@ -25,13 +27,28 @@ _SPACELESS: Final = (
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
 )
 _FIRST_SPACELESS: Final = "\u0e00"
-_WORD: Final = re.compile(rf"[{_SPACELESS}]|[^\W_{_SPACELESS}]+")
+_ASCII_WORD: Final = re.compile(r"[^\W_]+", re.ASCII)
 _IS_SPACELESS: Final = re.compile(f"[{_SPACELESS}]")
-_ACCENTS: Final = re.compile("[\u0300-\u036f]+")
-_UNSEEN: Final = re.compile("[\u00ad\u200b-\u200d\u2060\ufeff]+")
-"""Soft hyphens, joiners and spaces without width: they stand within words and are not seen."""
+_ADDED: Final = re.compile(
+    "["
+    "\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f"  # accents
+    "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"  # Hebrew points and accents
+    # Arabic vowels, doubling and signs of recitation; not the hamza, which is a letter. And the
+    # stroke that draws a word out.
+    "\u0610-\u061a\u064b-\u0652\u0656-\u065f\u0670\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8"
+    "\u06ea-\u06ed\u0898-\u089f\u08ca-\u08e1\u08e3-\u08ff\u0640"
+    "]+"
+)
+"""What is written above, below or into letters, and may as well be left out."""
+_UNSEEN: Final = re.compile(
+    "[\u00ad\u180b-\u180f\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff\U000e0100-\U000e01ef]+"
+)
+"""Soft hyphens, joiners, spaces without width and what chooses among the shapes of a letter: they
+stand within words and are not seen."""
+_LAST_MARK: Final = 0x1FFFF
+"""No mark comes after it but those that choose among shapes."""
 
-RULES: Final = f"1/{unicodedata.unidata_version}"
+RULES: Final = f"2/{unicodedata.unidata_version}"
 """Names these rules. What was indexed by others is not asked: it could lack what is looked for."""
 
 
@@ -40,13 +57,29 @@ def folded(text: str) -> str:
     if text.isascii():
         return text.lower()
     bare = unicodedata.normalize("NFKD", _UNSEEN.sub("", text)).casefold()
-    bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", bare))
+    bare = _ADDED.sub("", unicodedata.normalize("NFKD", bare))
     return unicodedata.normalize("NFC", bare)
 
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text, folded, in order."""
-    return _WORD.findall(folded(text))
+    bare = folded(text)
+    return (_ASCII_WORD if bare.isascii() else _any_word()).findall(bare)
+
+
+@cache
+def _any_word() -> re.Pattern[str]:
+    """Return what finds words of any script. The first time it takes some hundredths of a second.
+
+    ``re`` knows letters and digits, and no marks: these are listed by the tables of Unicode.
+    """
+    marks = "".join(
+        char
+        for char in map(chr, range(_LAST_MARK + 1))
+        if unicodedata.category(char).startswith("M") and not _IS_SPACELESS.match(char)
+    )
+    letters = rf"[^\W_{_SPACELESS}]+"
+    return re.compile(rf"[{_SPACELESS}]|{letters}(?:[{marks}]+(?:{letters})?)*")
 
 
 def terms_of(words: Sequence[str]) -> Iterator[str]:

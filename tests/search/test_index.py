@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import subprocess
 import sys
 import zlib
@@ -25,7 +26,7 @@ from atlas_async.operations.finding import drop_index, update_index
 from atlas_async.operations.found import FindReport, IndexMode
 from atlas_async.search import draft as drafts
 from atlas_async.search import index as indexes
-from atlas_async.search import indexing, mail, merging
+from atlas_async.search import indexing, mail, merging, words
 from atlas_async.search.part import SHARD_MAGIC
 from atlas_async.search.query import Query
 from atlas_async.search.words import RULES
@@ -214,6 +215,25 @@ async def test_other_rules_make_the_index_anew() -> None:
     assert head is not None
     assert head.rules == RULES
     assert index_keys(store) == await named_keys(store)
+
+
+async def test_an_index_of_the_rules_before_gives_right_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Marks parted words once: what such an index lacks is found all the same, and it is remade."""
+    store = existing_store()
+    mail_of = {"id-day": Post("", "आज का दिन"), "id-gift": Post("", "यह दान")} | posts(20)
+    await committed(new_vault(store), "s1", mail_of)
+    with monkeypatch.context() as before:
+        before.setattr(words, "_any_word", lambda: re.compile(r"[^\W_]+"))
+        before.setattr(indexes, "RULES", RULES.replace("2/", "1/"))
+        await updated(store)
+        assert ids(await search(store, Query(body=("दिन",)))) == {"id-day", "id-gift"}
+    report = await search(store, Query(body=("दिन",)))
+    assert "made by other rules" in report.notices[0]
+    assert (ids(report), report.index.updated) == ({"id-day"}, 22)
+    again = await search(store, Query(body=("दिन",)))
+    assert (ids(again), again.opened, again.notices) == ({"id-day"}, 1, [])
 
 
 async def test_newer_index_is_neither_used_nor_replaced() -> None:

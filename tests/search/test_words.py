@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from atlas_async.errors import UsageError
-from atlas_async.search.words import TERM_CHARS, Phrase, folded, terms_of, words_of
+from atlas_async.search.words import TERM_CHARS, Phrase, folded, is_spaceless, terms_of, words_of
 
 LETTERS = "abAB12éÉßſﬁＡ１東京都かがｶﾞタコスไทยกিन्दी한국어 .,-_@\u00ad\u200b\u0301İıΣσςйИ"
 TEXTS = (
@@ -31,6 +34,13 @@ TEXTS = (
         ("e\u0301", "É"),
         ("co\u00adoperate", "cooperate"),
         ("İstanbul", "istanbul"),
+        ("مُحَمَّد", "محمد"),
+        ("محـــمد", "محمد"),
+        ("الرَّحْمٰن", "الرحمن"),
+        ("שָׁלוֹם", "שלום"),
+        ("\ufb2a", "ש"),
+        ("❤\ufe0f", "❤"),
+        ("з\u0483", "з"),
     ],
 )
 def test_what_is_one(one: str, other: str) -> None:
@@ -38,7 +48,10 @@ def test_what_is_one(one: str, other: str) -> None:
     assert folded(one) == folded(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [("か", "が"), ("o", "ø"), ("한", "하"), ("ни", "не")])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("か", "が"), ("o", "ø"), ("한", "하"), ("ни", "не"), ("दिन", "दान"), ("क", "क़"), ("أ", "ا")],
+)
 def test_what_is_not_one(one: str, other: str) -> None:
     """Letters that are others in their script stay others."""
     assert folded(one) != folded(other)
@@ -52,6 +65,13 @@ def test_what_is_not_one(one: str, other: str) -> None:
         ("plan_B-2.pdf", ["plan", "b", "2", "pdf"]),
         ("Version2 東京都 ok", ["version2", "東", "京", "都", "ok"]),
         ("한국어 메일", ["한국어", "메일"]),
+        ("हिन्दी में दिनांक", ["हिन्दी", "में", "दिनांक"]),
+        ("தமிழ்-மொழி", ["தமிழ்", "மொழி"]),
+        ("বাংলা, తెలుగు", ["বাংলা", "తెలుగు"]),
+        ("བོད་ཡིག", ["བོད", "ཡིག"]),
+        ("\u093f x \u20e3", ["x"]),
+        ("1\ufe0f\u20e3", ["1"]),
+        ("東\u302a京", ["東", "京"]),
         ("...", []),
     ],
 )
@@ -75,6 +95,12 @@ def test_words(text: str, words: list[str]) -> None:
         ("駅", "新東京駅", True),
         ("bob@fab", "Bob@Fabrikam.example", True),
         ("b", "", False),
+        ("दिन", "दान", False),
+        ("दिन", "दिनांक", True),
+        ('"दिन"', "दिनांक", False),
+        ('"दिन"', "आज का दिन।", True),
+        ("नट", "मिनट", False),
+        ("محمد", "قال مُحَمَّدٌ", True),
     ],
 )
 def test_phrases(phrase: str, text: str, found: bool) -> None:
@@ -125,3 +151,17 @@ def test_long_words_pass(words: list[str]) -> None:
 def test_pairs_tell_texts_apart_that_have_the_same_characters() -> None:
     """The index excludes a text in which the characters stand in another order."""
     assert not in_terms(Phrase.parse("東京"), set(terms_of(words_of("京 a 東"))))
+
+
+def test_every_mark_of_unicode_stays_with_its_letter() -> None:
+    """Whatever is a mark never parts a word, nor is it one."""
+    iota_below = "\u0345"  # folded into a letter, as Unicode has it
+    for number in range(sys.maxunicode + 1):
+        char = chr(number)
+        if (
+            char != iota_below
+            and unicodedata.category(char).startswith("M")
+            and not is_spaceless(char)
+        ):
+            assert len(words_of(f"क{char}ख")) == 1, hex(number)
+            assert words_of(f" {char} ") == []
