@@ -203,6 +203,7 @@ async def _find(
     )
     from atlas_async.cli.interrupt import watched
     from atlas_async.cli.progress_lines import json_line
+    from atlas_async.operations.found import newest_first
 
     terminal = session.terminal
     matches: list[Match] = []
@@ -230,8 +231,7 @@ async def _find(
         terminal.document(find_document(report))
         return report.exit_code
     if matches:
-        matches.sort(key=lambda match: match.record["received"], reverse=True)
-        terminal.show(matches_table(matches, subjects=subjects))
+        terminal.show(matches_table(newest_first(matches), subjects=subjects))
     _show_unsearched(session, report)
     for remark in find_remarks(report):
         terminal.remark(remark)

@@ -102,6 +102,8 @@ def find_remarks(report: FindReport) -> Iterator[str]:
         used = f", index of words {size(report.index.size)}"
     if report.index.updated:
         used += f" with {count(report.index.updated, 'message')} more"
+    if report.interrupted:
+        yield "interrupted: not everything was searched"
     yield (
         f"{count(report.found, 'match', 'matches')} in {count(report.searched, 'message')} of "
         f"{count(report.mailboxes, 'mailbox', 'mailboxes')}, {report.opened} opened{used}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from atlas_async.cli.documents import Document
+from atlas_async.cli.found_lines import FoundMessage
 from atlas_async.cli.terminal_text import date, size, visible
+from atlas_async.errors import AtlasError
 from atlas_async.model.mail_text import html_to_text
 from atlas_async.model.record import AttachmentRecord
 from atlas_async.operations.reading import MessageContent
@@ -55,6 +58,27 @@ def read_document(found: MessageContent) -> Document:
         "record": dict(found.record),
         "message": found.resource,
     }
+
+
+def unread_document(one: FoundMessage, error: AtlasError) -> Document:
+    """Return what ``atlas read --found --json`` writes of a message that cannot be read."""
+    return {
+        "mailbox_id": one.mailbox_id,
+        "snapshot_id": one.snapshot_id,
+        "object_id": one.object_id,
+        "error": str(error),
+        "hint": error.hint,
+    }
+
+
+def unread_lines(unread: Sequence[tuple[FoundMessage, AtlasError]]) -> Iterator[str]:
+    """Yield which of the found messages cannot be read, and why."""
+    yield f"{len(unread)} could not be read:"
+    for one, error in unread:
+        what = f"message {visible(one.object_id)}: {visible(str(error))}"
+        yield f"  {visible(one.mailbox_id)}: {what}"
+        if error.hint:
+            yield f"    hint: {visible(error.hint)}"
 
 
 def _body(resource: dict[str, Any]) -> str:

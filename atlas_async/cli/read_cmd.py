@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -9,9 +10,10 @@ import typer
 
 from atlas_async.cli import exits, options
 from atlas_async.cli.session import Common, Session, run
-from atlas_async.errors import UsageError
+from atlas_async.errors import AtlasError, IntegrityError, SnapshotNotFound, UsageError
 
 if TYPE_CHECKING:
+    from atlas_async.cli.found_lines import FoundMessage
     from atlas_async.operations.reading import MessageContent
 
 
@@ -109,32 +111,54 @@ def read(
 
 
 def _read_found(common: Common, source: str) -> None:
-    """Show the messages that a search has found, one after the other."""
+    """Show the messages that a search has found; name at the end those that cannot be read."""
     from atlas_async.cli.found_lines import read_found
 
     chosen = read_found(source)
     loaded = common.load(need_graph=False)
 
     async def work(session: Session) -> int:
-        from anyio import to_thread
-
         from atlas_async.cli.interrupt import until_interrupted
 
-        async def show_all() -> None:
-            for place, one in enumerate(chosen):
-                shown = await session.engine.read_message(
-                    one.object_id, snapshot=one.snapshot_id, mailbox=one.mailbox_id
-                )
-                if place and not session.terminal.json:
-                    session.terminal.show("")
-                await to_thread.run_sync(partial(_write, session, shown, raw=False))
-
-        await until_interrupted(show_all)
+        unread = await until_interrupted(lambda: _show_all(session, chosen))
         if not chosen:
             session.terminal.remark("nothing was found")
-        return 0
+        return _tell_unread(session, unread)
 
     run(common, loaded, work)
+
+
+async def _show_all(
+    session: Session, chosen: Sequence[FoundMessage]
+) -> list[tuple[FoundMessage, AtlasError]]:
+    """Show messages one after the other; return those that are damaged or gone, with the reason."""
+    from anyio import to_thread
+
+    unread: list[tuple[FoundMessage, AtlasError]] = []
+    for place, one in enumerate(chosen):
+        try:
+            shown = await session.engine.read_message(
+                one.object_id, snapshot=one.snapshot_id, mailbox=one.mailbox_id
+            )
+        except (IntegrityError, SnapshotNotFound) as error:
+            unread.append((one, error))
+            continue
+        if place > len(unread) and not session.terminal.json:
+            session.terminal.show("")
+        await to_thread.run_sync(partial(_write, session, shown, raw=False))
+    return unread
+
+
+def _tell_unread(session: Session, unread: Sequence[tuple[FoundMessage, AtlasError]]) -> int:
+    """Name what could not be read and return the exit code; damage counts more than absence."""
+    from atlas_async.cli.message_output import unread_document, unread_lines
+
+    if session.terminal.json:
+        for one, error in unread:
+            session.terminal.document(unread_document(one, error))
+    elif unread:
+        session.terminal.show(*unread_lines(unread))
+    return max((error.exit_code for _, error in unread), default=0)
 
 
 async def _write_original(

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Final
+
+import anyio
 
 from atlas_async.errors import AtlasError, IntegrityError, SnapshotNotFound, UsageError
 from atlas_async.model.events import Event
-from atlas_async.operations.found import FindReport, IndexMode, Match, Newest, Take
+from atlas_async.operations.found import FindReport, IndexMode, Match, Newest, Take, newest_first
 from atlas_async.operations.listing import find_snapshot, known_mailboxes
 from atlas_async.operations.mailbox_search import MailboxSearch, Work
 from atlas_async.operations.selection import Selection, select
 from atlas_async.operations.tenant import Tenant
+from atlas_async.pipeline.side_by_side import until_first_error
 from atlas_async.search.index import delete_index
 from atlas_async.search.query import Conditions, Query
+
+MAILBOXES_AT_ONCE: Final = 4
+"""Mailboxes searched side by side: a search of a small one is mostly waiting for the store."""
 
 
 async def find(
@@ -61,39 +68,55 @@ async def find(
         report.matches.append(match)
 
     sink = newest.take if newest is not None else take or keep
-    work = Work(conditions, index, report, sink, newest, emit, stopped, tenant.clock)
+    turn = anyio.Lock()
+
+    async def hand_on(match: Match) -> None:
+        async with turn:
+            await sink(match)
+
+    work = Work(conditions, index, report, hand_on, newest, emit, stopped, tenant.clock)
     await _search(tenant, work, mailboxes, chosen)
     if newest is not None:
         for match in newest.in_order():
             await (take or keep)(match)
         report.found = len(newest.in_order())
-    report.matches.sort(key=lambda match: match.record["received"], reverse=True)
+    report.matches = newest_first(report.matches)
     return report
 
 
 async def _search(
     tenant: Tenant, work: Work, named: Sequence[str] | None, selection: Selection
 ) -> None:
-    """Search mailbox after mailbox. One that is damaged is left out of the search, and told."""
+    """Search mailboxes, some at a time. One that is damaged is left out of the search, and told.
+
+    What is told of them is in the order of their names, whichever was done first.
+    """
     report = work.report
-    refused: list[AtlasError] = []
+    refused: dict[str, AtlasError] = {}
     mailboxes = await _mailboxes(tenant, named, selection)
-    for mailbox_id in mailboxes:
+    parts = {mailbox_id: FindReport() for mailbox_id in mailboxes}
+
+    async def one(mailbox_id: str) -> None:
         if work.stopped():
-            break
+            return
+        part = parts[mailbox_id]
         try:
             selected = await select(tenant, replace(selection, mailbox=mailbox_id))
-            report.notices += [f"{mailbox_id}: {note}" for note in selected.notes]
-            await MailboxSearch(work, selected).run()
+            part.notices += [f"{mailbox_id}: {note}" for note in selected.notes]
+            await MailboxSearch(replace(work, report=part), selected).run()
         except IntegrityError as error:
-            report.leave_out(mailbox_id, "", error)
+            part.leave_out(mailbox_id, "", error)
         except (UsageError, SnapshotNotFound) as error:
             # Of many mailboxes only some have such a folder, or a snapshot of such a time.
             if named is not None or selection.snapshot is not None:
                 raise
-            refused.append(error)
+            refused[mailbox_id] = error
+
+    await until_first_error(one, mailboxes, at_once=MAILBOXES_AT_ONCE)
     if refused and len(refused) == len(mailboxes):
-        raise refused[0]
+        raise refused[mailboxes[0]]
+    for part in parts.values():
+        report.add(part)
     report.interrupted = work.stopped()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
@@ -78,6 +78,14 @@ class IndexReport:
     size: int = 0
     message_bytes: int = 0
 
+    def add(self, other: IndexReport) -> None:
+        """Add what became of other mailboxes' indexes."""
+        self.used += other.used
+        self.updated += other.updated
+        self.documents += other.documents
+        self.size += other.size
+        self.message_bytes += other.message_bytes
+
 
 @dataclass(slots=True)
 class FindReport:
@@ -106,6 +114,18 @@ class FindReport:
             return 130
         return IntegrityError.exit_code if self.not_searched else 0
 
+    def add(self, other: FindReport) -> None:
+        """Add what a search of other mailboxes came to."""
+        self.matches += other.matches
+        self.found += other.found
+        self.mailboxes += other.mailboxes
+        self.searched += other.searched
+        self.opened += other.opened
+        self.not_searched += other.not_searched
+        self.unsearched += other.unsearched[: SHOWN - len(self.unsearched)]
+        self.index.add(other.index)
+        self.notices += other.notices
+
     def leave_out(self, mailbox_id: str, object_id: str, error: AtlasError) -> None:
         """Note what could not be searched."""
         self.not_searched += 1
@@ -118,7 +138,7 @@ Take = Callable[[Match], Awaitable[None]]
 
 
 class Newest:
-    """The newest matches so far, at most so many. Of one moment, names decide: always the same."""
+    """The newest matches so far, at most so many."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -138,7 +158,12 @@ class Newest:
 
     def in_order(self) -> list[Match]:
         """Return them, newest first."""
-        return [match for _, match in sorted(self._heap, key=lambda item: item[0], reverse=True)]
+        return newest_first(match for _, match in self._heap)
+
+
+def newest_first(matches: Iterable[Match]) -> list[Match]:
+    """Return matches by time, the newest first. Of one moment, names decide: always the same."""
+    return sorted(matches, key=lambda match: _age(match.mailbox_id, match.record), reverse=True)
 
 
 def _age(mailbox_id: str, record: MessageRecord) -> tuple[str, str, str]:

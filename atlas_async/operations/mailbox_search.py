@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
@@ -37,9 +37,10 @@ INDEX_TRIES: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What all mailboxes of a search share.
+    """What all mailboxes of a search share, but for ``report``, which each has of its own.
 
-    ``searching`` is False where the index alone is brought up to date.
+    ``searching`` is False where the index alone is brought up to date. One mailbox at a time holds
+    ``indexing``, one message of all of them ``large``: these take memory.
     """
 
     conditions: Conditions
@@ -51,6 +52,8 @@ class Work:
     stopped: Callable[[], bool]
     clock: Clock
     searching: bool = True
+    indexing: anyio.Lock = field(default_factory=anyio.Lock)
+    large: anyio.Lock = field(default_factory=anyio.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,6 @@ class MailboxSearch:
         self._indexed = 0
         self._done = 0
         self._expected = sum(summary.messages for summary in selected.snapshots[-1:])
-        self._large = anyio.Lock()
         self._delivering = anyio.Lock()
         self._waiting: list[MessageRecord] = []
         self._errors: list[AtlasError] = []
@@ -163,7 +165,7 @@ class MailboxSearch:
         try:
             if one.record["size_bytes"] <= LARGE_BYTES:
                 return await self._compared(one)
-            async with self._large:  # parsed, each takes several times its size
+            async with self._work.large:  # parsed, each takes several times its size
                 return await self._compared(one)
         except IntegrityError as error:
             self._report.leave_out(self._selected.mailbox_id, one.record["object_id"], error)
@@ -241,8 +243,9 @@ class MailboxSearch:
             self._vault, index, clock=self._work.clock, tell=tell, stopped=self._work.stopped
         )
         try:
-            await index.save()  # before many messages are opened in vain
-            await indexing.run(self._selected.messages())
+            async with self._work.indexing:
+                await index.save()  # before many messages are opened in vain
+                await indexing.run(self._selected.messages())
         except NewerFormat:
             raise
         except StoreError as error:

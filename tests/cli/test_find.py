@@ -14,7 +14,7 @@ from atlas_async.cli.dashboard import render
 from atlas_async.cli.found_lines import FoundMessage, parse_found
 from atlas_async.cli.progress import RunState
 from atlas_async.cli.progress_lines import LOG_SECONDS, LogLines
-from atlas_async.errors import UsageError
+from atlas_async.errors import IntegrityError, SnapshotNotFound, StoreTransient, UsageError
 from atlas_async.model.events import SearchProgress
 from atlas_async.operations.found import FindReport, IndexMode, IndexReport, Match, Unsearched
 from atlas_async.operations.reading import MessageContent
@@ -323,6 +323,49 @@ def test_found_messages_are_read(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
     ended = atlas("read", "--found", "-", "--json")
     assert [line["mailbox_id"] for line in ended.lines()] == [ANN, ANN]
+
+
+@pytest.mark.parametrize("damaged", [True, False])
+def test_what_cannot_be_read_costs_itself(
+    atlas: Atlas, engine: FakeEngine, place: Path, damaged: bool
+) -> None:
+    """The others are shown, it is named at the end, and the exit code is that of damage."""
+    engine.content = MessageContent(ANN, "s1", message_row(), {"subject": "Hello"}, b"{}")
+    engine.unreadable = {"MSG2": SnapshotNotFound("no such message", where="MSG2")}
+    if damaged:
+        engine.unreadable["MSG1"] = IntegrityError("damaged\x1b[2J", hint="run verify")
+    names = ("MSG1", "MSG2", "MSG3", "MSG4")
+    (place / "f.jsonl").write_bytes(lines_of(*(FOUND | {"object_id": name} for name in names)))
+    ended = atlas("read", "--found", "f.jsonl")
+    assert ended.code == (16 if damaged else 10)
+    assert ended.out.count("Hello") == (2 if damaged else 3)
+    assert f"{2 if damaged else 1} could not be read:" in ended.out
+    assert f"{ANN}: message MSG2: no such message (MSG2)" in ended.out
+    assert not ended.out.startswith("\n")
+    if damaged:
+        assert f"{ANN}: message MSG1: damaged\\x1b[2J\n    hint: run verify" in ended.out
+    ended = atlas("read", "--found", "f.jsonl", "--json")
+    assert ended.code == (16 if damaged else 10)
+    *shown, last = ended.lines()
+    assert len(shown) == 3
+    assert last == {
+        "mailbox_id": ANN,
+        "snapshot_id": "s1",
+        "object_id": "MSG2",
+        "error": "no such message (MSG2)",
+        "hint": "",
+    }
+
+
+def test_a_store_that_fails_ends_the_reading(atlas: Atlas, engine: FakeEngine, place: Path) -> None:
+    """It concerns all messages, so nothing is tried any more."""
+    engine.unreadable = {"MSG1": StoreTransient("the store does not answer")}
+    names = ("MSG1", "MSG2")
+    (place / "f.jsonl").write_bytes(lines_of(*(FOUND | {"object_id": name} for name in names)))
+    ended = atlas("read", "--found", "f.jsonl")
+    assert ended.code == 1
+    assert [asked["object_id"] for verb, asked in engine.calls if asked] == ["MSG1"]
+    assert "the store does not answer" in ended.err
 
 
 def test_nothing_was_found_to_read(atlas: Atlas, place: Path) -> None:

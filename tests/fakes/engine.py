@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +68,7 @@ class FakeEngine:
     snapshots: Sequence[SnapshotSummary] = ()
     view: FakeView | None = None
     content: MessageContent | None = None
+    unreadable: Mapping[str, Exception] = field(default_factory=dict)
     original: Sequence[bytes] = ()
     matches: Sequence[Match] = ()
     finding: FindReport | None = None
@@ -157,6 +158,8 @@ class FakeEngine:
         self, object_id: str, *, snapshot: str | None = None, mailbox: str | None = None
     ) -> MessageContent:
         self._asked("read_message", object_id=object_id, snapshot=snapshot, mailbox=mailbox)
+        if object_id in self.unreadable:
+            raise self.unreadable[object_id]
         assert self.content is not None
         return self.content
 

@@ -6,13 +6,15 @@ import asyncio
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlas_async.catalog.layout import segment_key
+from atlas_async.catalog.layout import index_head_key, segment_key
 from atlas_async.errors import SnapshotNotFound, UsageError
 from atlas_async.model.events import Event, SearchProgress
 from atlas_async.operations.found import IndexMode
@@ -443,3 +445,42 @@ async def test_stopping_ends_in_order() -> None:
     store = await mailbox()
     report = await search(store, Query(words=("order",)), stopped=lambda: True)
     assert (report.interrupted, report.exit_code, report.found) == (True, 130, 0)
+
+
+async def test_mailboxes_side_by_side_are_told_in_one_order() -> None:
+    """Whichever is done first: matches of one moment, remarks and what failed are in order."""
+    store = existing_store()
+    boxes = [f"box{number}@contoso.com" for number in range(7)]
+    for number, box in enumerate(boxes):
+        vault = new_vault(store, box)
+        posts = {f"id-{number}-{n}": Post("plan", f"alpha {n}") for n in range(3)}
+        await committed(vault, f"s{number}", posts)
+    wanted = sorted(
+        ((box, f"id-{number}-{n}") for number, box in enumerate(boxes) for n in range(3)),
+        reverse=True,
+    )
+    dice = Random(5)
+
+    class Uneven(MemoryStore):
+        async def get(self, key: str, **options: Any) -> Any:
+            for _ in range(dice.randrange(8)):
+                await anyio.lowlevel.checkpoint()
+            return await super().get(key, **options)
+
+    uneven = Uneven(store.bucket)
+    heads = {index_head_key(box): b"x" * 60 for box in boxes}
+    for _ in range(4):
+        for key, junk in heads.items():
+            await plant(store, key, junk)
+        report = await search(uneven, Query(body=("alpha",)))
+        assert [(m.mailbox_id, m.record["object_id"]) for m in report.matches] == wanted
+        assert [notice.split(":")[0] for notice in report.notices] == boxes
+        assert (report.mailboxes, report.searched, report.index.used) == (7, 21, 7)
+        few = await search(uneven, Query(body=("alpha",), limit=5))
+        assert [(m.mailbox_id, m.record["object_id"]) for m in few.matches] == wanted[:5]
+    for box in boxes[1::2]:
+        for key in [key for key in store.bucket.objects if key.startswith(segment_key(box, ""))]:
+            await plant(store, key, b"x" * 60)
+    report = await search(uneven, Query(body=("alpha",)))
+    assert [item.mailbox_id for item in report.unsearched] == boxes[1::2]
+    assert (report.exit_code, report.found) == (16, 12)
