@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from atlas_async.cli import exits, options
 from atlas_async.cli.session import Common, Session, run
-from atlas_async.errors import UsageError
+from atlas_async.errors import AtlasError, UsageError
 
+if TYPE_CHECKING:
+    from atlas_async.model.drill import DrillReport
+
+DEFAULT_SAMPLE: Final = 25
 MOST_SAMPLE: Final = 1_000_000
 
 ENDING: Final = exits.ending(
@@ -21,7 +26,7 @@ ENDING: Final = exits.ending(
         "atlas drill --check drill.json                is this report ours and unchanged?",
         "atlas drill --check drill.json --public-key 9f3c...   the same, without the backups",
     ),
-    (0, 1, 2, 3, 10, 12, 13, 14, 16, 130),
+    (0, 1, 2, 3, 10, 11, 12, 13, 14, 16, 130),
 )
 
 
@@ -33,11 +38,13 @@ def drill(
         ),
     ] = None,
     sample: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--sample", metavar="N", help="Messages of each mailbox; all brings all back."
+            "--sample",
+            metavar="N",
+            help="Messages of each mailbox, 25 otherwise; all brings all back.",
         ),
-    ] = "25",
+    ] = None,
     seed: Annotated[
         str | None,
         typer.Option(
@@ -90,6 +97,9 @@ def drill(
     """
     common = Common(tenant, config, json, quiet, log_level, debug)
     if check is not None:
+        others = (mailbox, sample, seed, scratch, target_config, report)
+        if any(value is not None for value in others):
+            raise UsageError("--check goes with --public-key and no other option of a drill")
         _check(common, check, public_key)
         return
     if public_key is not None:
@@ -100,14 +110,16 @@ def drill(
         raise UsageError("--scratch needs an address")
     if target_config is not None and scratch is None:
         raise UsageError("--target-config goes with --scratch")
-    if report is not None and report.exists():
-        raise UsageError(f"{report} exists already", hint="give the name of a new file")
     wanted, chosen = _sample(sample), _seed(seed)
+    if report is not None:
+        from atlas_async.cli.drill_output import check_place
+
+        check_place(report)
     loaded = common.load(need_graph=scratch is not None)
     target = common.load_target(target_config) if target_config is not None else None
 
     async def work(session: Session) -> int:
-        from atlas_async.cli.drill_output import show_drill, write_report
+        from atlas_async.cli.drill_output import show_drill
         from atlas_async.cli.interrupt import watched
         from atlas_async.model.drill import DrillOptions
 
@@ -118,20 +130,36 @@ def drill(
             lambda stop: session.engine.drill(mailbox, how, target=target, stop=stop),
             settles=True,
         )
-        if report is not None:
-            await write_report(report, done)
-        show_drill(session.terminal, done, report)
-        return done.exit_code
+        unwritten = await _write(report, done) if report is not None else None
+        show_drill(session.terminal, done, None if unwritten else report)
+        if unwritten is None:
+            return done.exit_code
+        # What was found out about the backups counts more than that it could not be written.
+        unwritten_code = exits.report(unwritten, json=common.json)
+        return done.exit_code or unwritten_code
 
     run(common, loaded, work)
 
 
+async def _write(path: Path, done: DrillReport) -> AtlasError | None:
+    """Write the report; return the error that came of it, if one did."""
+    from atlas_async.cli.drill_output import write_report
+
+    try:
+        await write_report(path, done)
+    except AtlasError as error:
+        return error
+    return None
+
+
 def _check(common: Common, path: Path, public_key: str | None) -> None:
     from atlas_async.cli.drill_output import read_report, show_check
+    from atlas_async.crypto.signing import read_public_key
 
+    key = None if public_key is None else read_public_key(public_key)
     document = read_report(path)
-    if public_key is not None:
-        raise typer.Exit(show_check(common.terminal(), path, document, public_key.strip()))
+    if key is not None:
+        raise typer.Exit(show_check(common.terminal(), path, document, key))
     loaded = common.load(need_graph=False)
 
     async def work(session: Session) -> int:
@@ -143,19 +171,29 @@ def _check(common: Common, path: Path, public_key: str | None) -> None:
     run(common, loaded, work)
 
 
-def _sample(text: str) -> int:
+def _sample(text: str | None) -> int:
+    if text is None:
+        return DEFAULT_SAMPLE
     if text.strip().lower() == "all":
         return 0
-    number = text.strip()
-    if not (number.isascii() and number.isdecimal() and 0 < int(number) <= MOST_SAMPLE):
-        raise UsageError(f"--sample {text[:40]!r} is not a number from 1 on", hint="or give: all")
-    return int(number)
+    number = _whole(text)
+    if number is None or not 0 < number <= MOST_SAMPLE:
+        told = f"--sample {text[:40]!r} is not a number from 1 to {MOST_SAMPLE}"
+        raise UsageError(told, hint="or give: all")
+    return number
 
 
 def _seed(text: str | None) -> int | None:
     if text is None:
         return None
-    number = text.strip()
-    if not (number.isascii() and number.isdecimal() and len(number) <= 20):  # noqa: PLR2004 -- 64 bits
-        raise UsageError(f"--seed {text[:40]!r} is not a number from 0 on")
-    return int(number)
+    from atlas_async.model.drill import LARGEST_SEED
+
+    number = _whole(text)
+    if number is None or number > LARGEST_SEED:
+        raise UsageError(f"--seed {text[:40]!r} is not a number from 0 to {LARGEST_SEED}")
+    return number
+
+
+def _whole(text: str) -> int | None:
+    found = re.fullmatch(r"[0-9]{1,18}", text.strip())
+    return int(found[0]) if found else None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, cast
 
@@ -13,34 +17,84 @@ from atlas_async.cli.progress_lines import count
 from atlas_async.cli.terminal import Terminal
 from atlas_async.cli.terminal_text import date, size, span, visible
 from atlas_async.crypto.signing import check_signature
-from atlas_async.errors import UsageError
+from atlas_async.errors import AtlasError, IntegrityError, UsageError
 from atlas_async.model.drill import DrillReport, MailboxDrill
-from atlas_async.model.message import dump_json, load_json
+from atlas_async.model.message import dump_json
 from atlas_async.model.source import JsonObject
+from atlas_async.store.durable_files import sync_directory
 
+NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 SHOWN: Final = 20
 LARGEST: Final = 64 << 20
 """Bytes of a report that is read: one of 10,000 mailboxes has 5 MB."""
 
 
-async def write_report(path: Path, report: DrillReport) -> None:
-    """Write the signed report to a new file.
+def check_place(path: Path) -> None:
+    """Make sure that a report can be written there, before hours go into it. Blocks.
 
     Raises:
-        UsageError: The file exists, or cannot be written.
+        UsageError: Something is there already, or nothing can be written.
     """
-    data = dump_json(report.signed) + b"\n"
+    hint = "give the name of a new file in a directory that can be written to"
+    try:
+        with suppress(FileNotFoundError):
+            path.lstat()
+            raise UsageError(f"{path} exists already", hint=hint)
+        trial = _beside(path)
+        os.close(os.open(trial, NEW_FILE, 0o600))
+        trial.unlink()
+    except OSError as error:
+        msg = f"cannot write the report {path}: {error.strerror}"
+        raise UsageError(msg, hint=hint) from None
 
-    def write() -> None:
-        try:
-            with path.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise UsageError(f"cannot write the report {path}: {error.strerror}") from None
 
-    await to_thread.run_sync(write)
+async def write_report(path: Path, report: DrillReport) -> None:
+    """Write the signed report to a new file that only this user can read; whole, or not at all.
+
+    Raises:
+        AtlasError: It cannot be written.
+    """
+    await to_thread.run_sync(_write, path, dump_json(report.signed) + b"\n")
+
+
+def _write(path: Path, data: bytes) -> None:
+    made: Path | None = None
+    try:
+        trial = _beside(path)
+        with os.fdopen(os.open(trial, NEW_FILE, 0o600), "wb") as file:
+            made = trial
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        _name(trial, path)
+        sync_directory(path.absolute().parent)
+    except OSError as error:
+        raise AtlasError(
+            f"the report {path} is not written: {error.strerror}",
+            hint="what the drill came to is said on standard output; with --json that is the "
+            "signed report",
+        ) from None
+    finally:
+        if made is not None:
+            with suppress(OSError):
+                made.unlink(missing_ok=True)
+
+
+def _name(trial: Path, path: Path) -> None:
+    """Give a file that is whole its name, and replace nothing. Raises ``OSError``."""
+    try:
+        os.link(trial, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        # A file system without hard links.
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+        trial.rename(path)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".atlas-{secrets.token_hex(6)}.partial")
 
 
 def read_report(path: Path) -> JsonObject:
@@ -48,6 +102,7 @@ def read_report(path: Path) -> JsonObject:
 
     Raises:
         UsageError: It cannot be read, or is none.
+        IntegrityError: A name is there twice, so that programs would read different things.
     """
     try:
         with path.open("rb") as file:
@@ -55,14 +110,26 @@ def read_report(path: Path) -> JsonObject:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     try:
-        document = load_json(data) if len(data) <= LARGEST else None
-    except ValueError:
+        document = _parsed(data) if len(data) <= LARGEST else None
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or "signature" not in document:
         raise UsageError(
             f"{path} is no signed report", hint="give a file of `atlas drill --report`"
         )
     return cast("JsonObject", document)
+
+
+def _parsed(data: bytes) -> object:
+    def object_of(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            msg = "the report has a name twice, so it was changed after it was signed"
+            raise IntegrityError(msg, hint="do not rely on it")
+        return found
+
+    # Not orjson, which does not tell of names that are there twice.
+    return json.loads(data, object_pairs_hook=object_of)
 
 
 def show_check(terminal: Terminal, path: Path, document: JsonObject, public_key: str) -> int:
@@ -85,6 +152,8 @@ def show_check(terminal: Terminal, path: Path, document: JsonObject, public_key:
         )
     else:
         verdict = "passed" if passed else f"did NOT pass (exit {document.get('exit_code')})"
+        if document.get("interrupted") is True:
+            verdict = "was interrupted"
         made = visible(str(document.get("made_at")))
         terminal.show(f"{visible(str(path))}: authentic; the drill of {made} {verdict}")
     return 0
@@ -99,10 +168,12 @@ def show_drill(terminal: Terminal, report: DrillReport, path: Path | None) -> No
         terminal.show(_table(report))
     for box in report.mailboxes:
         _show_trouble(terminal, box)
-    sampled = sum(box.sampled for box in report.mailboxes)
+    tried = sum(box.tried for box in report.mailboxes)
     verdict = "passed" if report.exit_code == 0 else "did NOT pass"
+    if report.interrupted:
+        verdict = "interrupted"
     terminal.show(
-        f"drill {verdict}: {count(sampled, 'message')} of "
+        f"drill {verdict}: {count(tried, 'message')} of "
         f"{count(len(report.mailboxes), 'mailbox', 'mailboxes')}, seed {report.seed}"
     )
     if path is not None:
@@ -113,7 +184,7 @@ def show_drill(terminal: Terminal, report: DrillReport, path: Path | None) -> No
 def _show_trouble(terminal: Terminal, box: MailboxDrill) -> None:
     name = visible(box.mailbox_id)
     for failure in box.failures[:SHOWN]:
-        what = f"{visible(failure.object_id)}: {visible(failure.what)}"
+        what = ": ".join(filter(None, (visible(failure.object_id), visible(failure.what))))
         terminal.show(f"{name}: {what}: {visible(failure.reason)}")
     if box.failed > SHOWN:
         terminal.show(f"{name}: ... and {box.failed - SHOWN} more")
@@ -123,6 +194,9 @@ def _show_trouble(terminal: Terminal, box: MailboxDrill) -> None:
             terminal.show(f"  hint: {visible(box.hint)}")
     if box.different:
         terminal.show(f"{name}: {box.different} read back differently")
+    if box.not_stored:
+        lacking = f"the snapshot lacks {count(box.not_stored, 'item')} that could not be stored"
+        terminal.show(f"{name}: {lacking}; `atlas ledger` lists what")
 
 
 def _table(report: DrillReport) -> Table:
@@ -138,7 +212,7 @@ def _table(report: DrillReport) -> Table:
             visible(box.mailbox_id),
             date(box.snapshot_made_at) if box.snapshot_made_at else "-",
             str(box.messages),
-            str(box.sampled),
+            str(box.tried),
             str(box.restored),
             str(box.attachments),
             size(box.bytes),

@@ -8,6 +8,8 @@ from typing import Final
 from atlas_async.model.source import JsonObject
 
 MOST_FAILURES: Final = 1_000
+LARGEST_SEED: Final = (1 << 53) - 1
+"""The seed is part of what is signed, and every program must read it as the same number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,8 @@ class DrillOptions:
 
     Args:
         sample: Messages of each mailbox, chosen at random; 0 for all of them.
-        seed: Chooses the same messages again; None chooses others each time.
+        seed: Chooses the same messages again, from 0 to ``LARGEST_SEED``; None chooses others each
+            time.
         scratch: Restore the sample into this mailbox, read it back and remove it again. An empty
             string restores into memory: everything is read, opened and compared, and no mailbox is
             touched.
@@ -29,7 +32,11 @@ class DrillOptions:
 
 @dataclass(frozen=True, slots=True)
 class DrillFailure:
-    """Something that could not be brought back. ``damaged`` tells that the backup is at fault."""
+    """Something that could not be brought back. ``damaged`` tells that the backup is at fault.
+
+    ``what`` is a part of the message: reports are shown around, so that they name no subject and no
+    file.
+    """
 
     object_id: str
     what: str
@@ -41,15 +48,18 @@ class DrillFailure:
 class MailboxDrill:
     """What was tried of one mailbox.
 
-    ``messages`` is how many the snapshot has. ``estimated_seconds`` is how long restoring all of
-    them into Microsoft 365 would take by its limits; 0 where nothing is known.
+    ``messages`` is how many the snapshot has, ``not_stored`` what it lacks by its ledger; of
+    ``sampled`` messages ``tried`` were tried before the end. ``estimated_seconds`` is how long
+    restoring all of them into Microsoft 365 would take by its limits; 0 where nothing is known.
     """
 
     mailbox_id: str
     snapshot_id: str = ""
     snapshot_made_at: str = ""
     messages: int = 0
+    not_stored: int = 0
     sampled: int = 0
+    tried: int = 0
     restored: int = 0
     attachments: int = 0
     bytes: int = 0
@@ -73,12 +83,12 @@ class MailboxDrill:
 
     @property
     def exit_code(self) -> int:
-        """The error's own code, 16 where the backup is damaged, 3 where anything failed, or 0."""
-        if self.error_code:
-            return self.error_code
+        """16 where the backup is damaged, an error's code, 3 where something is missing, or 0."""
         if self.damaged:
             return 16
-        return 3 if self.failed or self.different else 0
+        if self.error_code:
+            return self.error_code
+        return 3 if self.failed or self.different or self.not_stored else 0
 
 
 @dataclass(slots=True)

@@ -7,8 +7,12 @@ They describe progress for people and programs; the outcome itself is the report
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from atlas_async.model.report import MailboxResult
+
+BROUGHT_BACK: Final = "brought back"
+"""What a drill does with messages in memory; what it does in a mailbox has other names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +144,17 @@ class ExportProgress:
 
 @dataclass(frozen=True, slots=True)
 class DrillProgress:
-    """Messages of a mailbox that a drill has brought back so far, of those chosen."""
+    """Messages of a mailbox that a drill has brought back so far, of those chosen.
+
+    ``doing`` says what was done with them; ``expected`` is 0 where it is not known.
+    """
 
     mailbox_id: str
     done: int
     expected: int
     bytes: int
     failed: int
+    doing: str = BROUGHT_BACK
 
 
 Event = (

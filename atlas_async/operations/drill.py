@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from random import Random
 from typing import Final
 
@@ -13,9 +14,21 @@ from atlas_async.catalog.content import open_attachment, open_original, read_mes
 from atlas_async.catalog.reader import MailboxReader
 from atlas_async.clock import iso_millis
 from atlas_async.crypto.signing import Signer
-from atlas_async.errors import AtlasError, IntegrityError, SnapshotNotFound
-from atlas_async.model.drill import DrillFailure, DrillOptions, DrillReport, MailboxDrill
-from atlas_async.model.events import DrillProgress, Event
+from atlas_async.errors import (
+    AtlasError,
+    GraphNotFound,
+    IntegrityError,
+    SnapshotNotFound,
+    UsageError,
+)
+from atlas_async.model.drill import (
+    LARGEST_SEED,
+    DrillFailure,
+    DrillOptions,
+    DrillReport,
+    MailboxDrill,
+)
+from atlas_async.model.events import DrillProgress, Event, RestoreProgress
 from atlas_async.model.record import MessageRecord
 from atlas_async.model.restoring import Comparing, Conflict, RestoreOptions, RestoreReport, Step
 from atlas_async.model.source import JsonObject
@@ -37,6 +50,7 @@ FORMAT: Final = 1
 ROOT: Final = "Restore drill"
 """What the names of folders begin with that drills make; nothing else should."""
 SEED_BITS: Final = 48
+LACKS_CONTENT: Final = "the backup lacks its content"
 
 
 class Drill:
@@ -69,9 +83,11 @@ class Drill:
         """Drill the newest snapshots of the named mailboxes, or of all.
 
         Raises:
+            UsageError: No mailbox is named, or the options cannot be.
             SnapshotNotFound: The bucket has no such mailbox.
             StoreError, KeyMaterialError: The bucket cannot be opened.
         """
+        _check(mailboxes, options)
         await self._tenant.open_for_reading()
         known = await known_mailboxes(self._tenant)
         if not known:
@@ -111,14 +127,19 @@ class Drill:
             box.fail(DrillFailure("", f"snapshot {lost}", LOST_NEWEST, damaged=True))
         sample = await self._sample(selected, box, options.sample, seed)
         box.sampled = len(sample)
+        with _noted(box, "", "ledger"):
+            box.not_stored = len(await selected.not_stored())
+        whole: list[MessageRecord] = []
+        self._tell(box)
         for record in sample:
             if self._stop.requested:
                 return
-            await self._into_memory(selected, record, box)
+            if await self._into_memory(selected, record, box):
+                whole.append(record)
             self._tell(box)
         if options.scratch and sample:
-            await self._into_mailbox(sample, box, options.scratch)
-        self._tell(box)
+            # What failed already would fail once more for the same reason.
+            await self._into_mailbox(whole, box, options.scratch)
 
     async def _sample(
         self, selected: Selected, box: MailboxDrill, wanted: int, seed: int
@@ -138,37 +159,37 @@ class Drill:
 
     async def _into_memory(
         self, selected: Selected, record: MessageRecord, box: MailboxDrill
-    ) -> None:
-        """Read, open and check all of a message, and make of it what a restore would send."""
-        vault = selected.vault
-        try:
+    ) -> bool:
+        """Read, open and check all of a message, and make of it what a restore would send.
+
+        Every part of it is tried, whatever became of the others. Tells whether all came back.
+        """
+        vault, object_id = selected.vault, record["object_id"]
+        failed = box.failed
+        with _noted(box, object_id, "message"):
             stored = await read_message(vault, record)
             letter = letter_of(stored.resource, mark="")
             await to_thread.run_sync(fingerprint_of_letter, letter.body)
             box.bytes += len(stored.plaintext)
-            for attachment in record.get("attachments", ()):
-                if not attachment["checksum"]:
-                    box.fail(
-                        DrillFailure(
-                            record["object_id"],
-                            f"attachment {attachment['name']!r}",
-                            "the backup lacks its content",
-                            damaged=False,
-                        )
-                    )
-                    continue
+        for number, attachment in enumerate(record.get("attachments", ()), 1):
+            what = f"attachment {number}"
+            if not attachment["checksum"]:
+                box.fail(DrillFailure(object_id, what, LACKS_CONTENT, damaged=False))
+                continue
+            with _noted(box, object_id, what):
                 async with open_attachment(vault, attachment) as content:
                     async for piece in content:
                         box.bytes += len(piece)
                 box.attachments += 1
-            if "original" in record:
+        if "original" in record:
+            with _noted(box, object_id, "original"):
                 async with open_original(vault, record) as content:
                     async for piece in content:
                         box.bytes += len(piece)
-        except IntegrityError as error:
-            box.fail(DrillFailure(record["object_id"], "content", str(error), damaged=True))
-        else:
-            box.restored += 1
+        box.tried += 1
+        came_back = box.failed == failed
+        box.restored += came_back
+        return came_back
 
     async def _into_mailbox(
         self,
@@ -180,10 +201,14 @@ class Drill:
         for job in await restore_jobs(self._tenant, box.mailbox_id):
             if job.root.startswith(ROOT) and job.state != "undone":
                 await self._remove(job.job_id, job.target_id, box)
+        if not sample:
+            return
+        await self._find_scratch(scratch)
+        told = self._telling(box.mailbox_id, len(sample), "restored into the scratch mailbox")
         restore = Restore(
             self._tenant,
             self._tenant.settings.graph.tenant_id if self._tenant.settings.graph else "",
-            self._emit,
+            told,
             self._stop,
             mailboxes=1,
         )
@@ -212,12 +237,7 @@ class Drill:
             box.error, box.hint, box.error_code = report.error, report.hint, report.error_code
         for failure in report.failures:
             box.fail(
-                DrillFailure(
-                    failure.object_id,
-                    f"{failure.kind} {failure.name!r}",
-                    failure.reason,
-                    failure.integrity,
-                )
+                DrillFailure(failure.object_id, failure.kind, failure.reason, failure.integrity)
             )
         if report.comparison is not None:
             box.read_back = report.comparison.compared
@@ -236,7 +256,7 @@ class Drill:
             self._open_target,
             box.mailbox_id,
             job_id,
-            emit=self._emit,
+            emit=self._telling(box.mailbox_id, 0, "removed from the scratch mailbox"),
             stop=StopSignal(),
             dry_run=False,
         )
@@ -251,12 +271,65 @@ class Drill:
                 )
             )
 
+    async def _find_scratch(self, address: str) -> None:
+        """Make sure that there is somebody of this address.
+
+        Raises:
+            SnapshotNotFound: There is not.
+            GraphError, AuthError: As they come.
+        """
+        async with self._open_target() as target:
+            try:
+                await target.principal(address)
+            except GraphNotFound as error:
+                raise SnapshotNotFound(str(error), hint=error.hint) from None
+
+    def _telling(self, mailbox_id: str, expected: int, doing: str) -> Callable[[Event], None]:
+        """Return what tells of a restore, or of its undoing, as a part of this drill."""
+
+        def tell(event: Event) -> None:
+            if isinstance(event, RestoreProgress):
+                self._emit(
+                    DrillProgress(
+                        mailbox_id,
+                        event.done,
+                        event.expected or expected,
+                        event.bytes_sent,
+                        event.failed,
+                        doing,
+                    )
+                )
+            else:
+                self._emit(event)
+
+        self._emit(DrillProgress(mailbox_id, 0, expected, 0, 0, doing))
+        return tell
+
     def _tell(self, box: MailboxDrill) -> None:
         self._emit(DrillProgress(box.mailbox_id, box.restored, box.sampled, box.bytes, box.failed))
 
 
+def _check(mailboxes: Sequence[str] | None, options: DrillOptions) -> None:
+    """Refuse what would try nothing, and so pass."""
+    if mailboxes is not None and not mailboxes:
+        raise UsageError("no mailbox is named", hint="None means all")
+    if options.sample < 0:
+        raise UsageError("a sample has at least 1 message", hint="0 means all")
+    if options.seed is not None and not 0 <= options.seed <= LARGEST_SEED:
+        raise UsageError(f"a seed is a number from 0 to {LARGEST_SEED}")
+
+
+@contextmanager
+def _noted(box: MailboxDrill, object_id: str, what: str) -> Iterator[None]:
+    """Note a part of a message that is damaged, and go on."""
+    try:
+        yield
+    except IntegrityError as error:
+        box.fail(DrillFailure(object_id, what, str(error), damaged=True))
+
+
 def drill_document(report: DrillReport, tenant_id: str, version: str) -> JsonObject:
-    """Return what a drill's report says, unsigned."""
+    """Return what a drill's report says, unsigned. Numbers are whole ones, for the signature."""
     return {
         "kind": "atlas_async restore drill",
         "format": FORMAT,
@@ -279,14 +352,16 @@ def _mailbox_document(box: MailboxDrill) -> JsonObject:
         "snapshot_id": box.snapshot_id,
         "snapshot_made_at": box.snapshot_made_at,
         "messages": box.messages,
+        "not_stored": box.not_stored,
         "sampled": box.sampled,
+        "tried": box.tried,
         "restored": box.restored,
         "attachments": box.attachments,
         "bytes": box.bytes,
         "read_back": box.read_back,
         "different": box.different,
-        "seconds": round(box.seconds, 3),
-        "estimated_seconds": round(box.estimated_seconds, 1),
+        "milliseconds": round(box.seconds * 1_000),
+        "estimated_seconds": round(box.estimated_seconds),
         "failed": box.failed,
         "damaged": box.damaged,
         "failures": [

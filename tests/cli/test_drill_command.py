@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
+from atlas_async.cli import drill_output
 from atlas_async.crypto.envelope import Sealer
 from atlas_async.crypto.signing import Signer
 from atlas_async.model.drill import DrillFailure, DrillOptions, DrillReport, MailboxDrill
@@ -34,6 +36,7 @@ GOOD = MailboxDrill(
     snapshot_made_at="2026-04-19T02:00:00.000Z",
     messages=400,
     sampled=25,
+    tried=25,
     restored=25,
     attachments=9,
     bytes=1 << 20,
@@ -107,9 +110,23 @@ def test_a_report_is_written_once_and_checked(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--sample", "0"], "--sample '0' is not a number from 1 on"),
+        (["--sample", "0"], "--sample '0' is not a number from 1 to 1000000"),
         (["--sample", "x"], "--sample 'x'"),
+        (["--sample", "1000001"], "is not a number from 1 to 1000000"),
         (["--seed", "-1"], "--seed '-1'"),
+        (["--seed", str(1 << 53)], "is not a number from 0 to 9007199254740991"),
+        (["--report", "absent/x.json"], "cannot write the report absent/x.json: No such file"),
+        (["--report", "x" * 300], "File name too long"),
+        (["--report", "/proc/x.json"], "cannot write the report /proc/x.json"),
+        (["--report", "."], "exists already"),
+        (["--check", "x.json", "--public-key", "zz"], "'zz' is no public key"),
+        (["--check", "x.json", "--public-key", ""], "is no public key"),
+        (["--check", "x.json", "--sample", "25"], "--check goes with --public-key"),
+        (["--check", "x.json", "--seed", "1"], "--check goes with --public-key"),
+        (["--check", "x.json", "-m", ANN], "--check goes with --public-key"),
+        (["--check", "x.json", "--report", "y.json"], "--check goes with --public-key"),
+        (["--check", "x.json", "--scratch", ANN], "--check goes with --public-key"),
+        (["--check", "x.json", "--target-config", "y"], "--check goes with --public-key"),
         (["--scratch", " "], "--scratch needs an address"),
         (["-m", ""], "-m needs a value"),
         (["--public-key", "00"], "--public-key goes with --check"),
@@ -134,6 +151,101 @@ def test_what_is_no_report_is_refused(atlas: Atlas, place: Path) -> None:
         ended = atlas("drill", "--check", "x.json")
         assert ended.code == 2
         assert "is no signed report" in ended.err
+
+
+def test_names_that_are_there_twice_are_refused(atlas: Atlas, place: Path) -> None:
+    """One program reads the first, another the last: neither is what was signed."""
+    text = json.dumps(report_of(GOOD).signed)
+    for changed in (
+        text.replace("{", '{"passed": true, ', 1),
+        text.replace('"mailboxes": [{', '"mailboxes": [{"failed": 0, '),
+        text.replace('"signature": {', '"signature": {"value": "", '),
+    ):
+        (place / "x.json").write_text(changed)
+        ended = atlas("drill", "--check", "x.json", "--public-key", SIGNER.public_key)
+        assert ended.code == 16
+        assert "a name twice" in ended.err
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("call", ["fsync", "link"])
+def test_a_report_that_cannot_be_written_hides_nothing(
+    atlas: Atlas,
+    engine: FakeEngine,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    damaged: bool,
+) -> None:
+    """The result is shown, its exit code stays; no file is left that the next drill stumbles over."""
+    box = MailboxDrill(ANN, sampled=1, tried=1)
+    if damaged:
+        box.fail(DrillFailure("AAMk", "message", "fails", damaged=True))
+    engine.drilled = report_of(box)
+    before = set(place.iterdir())
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC if call == "fsync" else errno.EDQUOT, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"os.{call}", full)
+        if call == "link":
+            patch.setattr(Path, "rename", full)
+        for form in ("", "--json"):
+            ended = atlas("drill", "--report", "x.json", *filter(None, [form]))
+            assert ended.code == (16 if damaged else 1)
+            assert "the report x.json is not written: no space" in ended.err
+            assert "report: x.json, signed" not in ended.err
+            assert form or f"drill {'did NOT pass' if damaged else 'passed'}" in ended.out
+            assert not form or ended.lines()[-1] == engine.drilled.signed
+            assert set(place.iterdir()) == before
+    assert atlas("drill", "--report", "x.json").code == (16 if damaged else 0)
+    assert (place / "x.json").stat().st_mode & 0o777 == 0o600
+    assert set(place.iterdir()) == before | {place / "x.json"}
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(
+    atlas: Atlas, engine: FakeEngine, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With hard links and where there are none."""
+    engine.drilled = report_of(GOOD)
+    monkeypatch.setattr(drill_output, "check_place", lambda _: None)
+    for name in ("a", "b"):
+        if name == "b":
+            monkeypatch.setattr("os.link", _no_links)
+        (place / name).write_text("mine")
+        ended = atlas("drill", "--report", name)
+        assert ended.code == 1
+        assert "File exists" in ended.err
+        assert (place / name).read_text() == "mine"
+    assert atlas("drill", "--report", "c").code == 0
+    assert json.loads((place / "c").read_bytes()) == engine.drilled.signed
+
+
+def _no_links(*_: object) -> None:
+    raise OSError(errno.EPERM, "no hard links here")
+
+
+def test_an_interrupted_drill_says_so(atlas: Atlas, engine: FakeEngine, place: Path) -> None:
+    """What was tried is told, and that this is not all of it; a check of the report says it too."""
+    report = DrillReport("2026-04-20T11:30:00.000Z", 7, DrillOptions(), interrupted=True)
+    report.mailboxes.append(MailboxDrill(ANN, messages=400, sampled=25, tried=9, restored=9))
+    report.signed = SIGNER.sign(drill_document(report, TENANT, "1"))
+    engine.drilled = report
+    ended = atlas("drill", "--report", "x.json")
+    assert ended.code == 130
+    assert "drill interrupted: 9 messages of 1 mailbox, seed 7" in ended.out
+    assert "NOT pass" not in ended.out
+    ended = atlas("drill", "--check", "x.json", "--public-key", SIGNER.public_key)
+    assert "was interrupted" in ended.out
+
+
+def test_what_was_never_stored_is_told(atlas: Atlas, engine: FakeEngine) -> None:
+    """What the ledger has cannot be brought back: the backup did not pass."""
+    engine.drilled = report_of(MailboxDrill(ANN, sampled=1, tried=1, restored=1, not_stored=3))
+    ended = atlas("drill")
+    assert ended.code == 3
+    assert "the snapshot lacks 3 items that could not be stored" in ended.out
 
 
 def test_sample_all_and_scratch(atlas: Atlas, engine: FakeEngine) -> None:

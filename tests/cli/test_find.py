@@ -364,7 +364,7 @@ def test_a_store_that_fails_ends_the_reading(atlas: Atlas, engine: FakeEngine, p
     (place / "f.jsonl").write_bytes(lines_of(*(FOUND | {"object_id": name} for name in names)))
     ended = atlas("read", "--found", "f.jsonl")
     assert ended.code == 1
-    assert [asked["object_id"] for verb, asked in engine.calls if asked] == ["MSG1"]
+    assert [args["object_id"] for verb, args in engine.calls if verb == "read_message"] == ["MSG1"]
     assert "the store does not answer" in ended.err
 
 

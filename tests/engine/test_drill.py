@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from atlas_async.crypto.signing import check_signature
 from atlas_async.emulator.faults import FaultRule
-from atlas_async.errors import IntegrityError, SnapshotNotFound
+from atlas_async.errors import IntegrityError, SnapshotNotFound, UsageError
 from atlas_async.model.drill import DrillOptions, DrillReport
 from atlas_async.model.events import DrillProgress
 from atlas_async.model.record import MessageRecord, attachment_key, message_key
@@ -93,6 +94,8 @@ async def test_damage_is_found_and_costs_itself() -> None:
         await rig.store.delete(message_key(USER, without["checksum"]))
         report = await drill(rig, sample=0)
         box = report.mailboxes[0]
+        assert (box.failed, box.damaged, box.tried) == (2, 2, 30)
+        assert {failure.what for failure in box.failures} == {"message", "attachment 1"}
         assert report.exit_code == box.exit_code == 16
         assert {with_file["object_id"], without["object_id"]} <= {
             failure.object_id for failure in box.failures
@@ -101,6 +104,79 @@ async def test_damage_is_found_and_costs_itself() -> None:
         assert report.mailboxes[1].exit_code == 0
         assert report.signed["passed"] is False
         assert report.signed["exit_code"] == 16
+
+
+async def test_in_a_mailbox_damage_is_not_counted_twice_and_nothing_private_is_signed() -> None:
+    """What failed in memory is not tried again; the report names neither subjects nor files."""
+    async with open_rig(TWO) as rig:
+        await rig.backup([USER])
+        found = await records(rig)
+        with_file = next(r for r in found if r.get("attachments"))
+        without = next(r for r in found if not r.get("attachments"))
+        for attachment in with_file["attachments"]:
+            await plant(rig.store, attachment_key(USER, attachment["checksum"]), b"x" * 100)
+        await rig.store.delete(message_key(USER, without["checksum"]))
+        before = rig.truth(OTHER)
+        rig.emulator.control.add_fault(
+            FaultRule(method="POST", path="/mailFolders/[^/]+/messages$", status=400, count=1)
+        )
+        report = await drill(rig, [USER], sample=0, scratch=OTHER)
+        (box,) = report.mailboxes
+        damaged = 1 + len(with_file["attachments"])
+        assert (report.exit_code, box.damaged, box.failed) == (16, damaged, damaged + 1)
+        assert (box.restored, box.read_back) == (28, 27)
+        text = json.dumps(report.signed, ensure_ascii=False)
+        private = {r["subject"] for r in found} | {
+            a["name"] for r in found for a in r.get("attachments", ())
+        }
+        assert not [name for name in private if len(name) > 3 and name in text]
+        after = rig.truth(OTHER)
+        assert {f["id"] for f in after["folders"]} == {f["id"] for f in before["folders"]}
+
+
+async def test_what_the_ledger_has_does_not_pass() -> None:
+    """A message that no backup could store cannot be brought back."""
+    async with open_rig(TWO) as rig:
+        rig.emulator.control.add_fault(
+            FaultRule(path="/attachments", status=403, code="ErrorAccessDenied", count=-1)
+        )
+        backup = await rig.backup([USER])
+        assert backup.exit_code == 3
+        report = await drill(rig, [USER], sample=0)
+        (box,) = report.mailboxes
+        assert report.exit_code == box.exit_code == 3
+        assert box.not_stored == len(await (await rig.view()).not_stored()) > 0
+        assert report.signed["mailboxes"][0]["not_stored"] == box.not_stored
+
+
+@pytest.mark.parametrize("scratch", ["nobody@contoso.com", "x"])
+async def test_a_scratch_address_that_nobody_has(scratch: str) -> None:
+    """Exit 10 with the address; what memory showed is in the signed report, and damage comes first."""
+    async with open_rig(TWO) as rig:
+        await rig.backup([USER])
+        report = await drill(rig, [USER], sample=5, scratch=scratch)
+        (box,) = report.mailboxes
+        assert (report.exit_code, box.restored) == (10, 5)
+        assert scratch in box.error
+        assert "spelling" in box.hint
+        assert report.signed["mailboxes"][0]["error"] == box.error
+        for record in await records(rig):
+            await rig.store.delete(message_key(USER, record["checksum"]))
+        assert (await drill(rig, [USER], sample=5, scratch=scratch)).exit_code == 16
+
+
+@pytest.mark.parametrize(
+    ("mailboxes", "options"),
+    [([], {}), (None, {"sample": -1}), (None, {"seed": -1}), (None, {"seed": 1 << 53})],
+)
+async def test_a_drill_of_nothing_is_refused(
+    mailboxes: list[str] | None, options: dict[str, int]
+) -> None:
+    """What tries nothing proves nothing; a seed must be a number for every program."""
+    async with open_rig(TWO) as rig:
+        await rig.backup([USER])
+        with pytest.raises(UsageError):
+            await drill(rig, mailboxes, **options)
 
 
 async def test_into_a_mailbox_everything_is_read_back_and_removed() -> None:
