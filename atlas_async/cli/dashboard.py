@@ -12,7 +12,7 @@ from rich.text import Text
 
 from atlas_async.cli.progress import MailboxState, RunState
 from atlas_async.cli.terminal_text import size, span, visible
-from atlas_async.model.events import ExportProgress
+from atlas_async.model.events import DrillProgress, ExportProgress
 
 MOST_MAILBOXES: Final = 12
 """Mailboxes shown at once; the others are counted."""
@@ -62,12 +62,14 @@ def render(state: RunState, now: float, width: int) -> RenderableType:
         return _pruning(state, now)
     if state.export is not None:
         return _exporting(state.export, state, now)
-    if state.drill and not state.restore:
-        return _drilling(state, now)
+    if state.drilling is not None:
+        return _drilling(state.drilling, state, now)
     if state.restore:
         return _restoring(state, now)
     if state.search:
         return _searching(state, now)
+    if state.beginning:
+        return _with_asides(Text(f"{span(now - state.started)}  {state.beginning}"), state, now)
     return Group(_mailboxes(state, now, width), _footer(state, now))
 
 
@@ -109,24 +111,35 @@ def _footer(state: RunState, now: float) -> Text:
     return text
 
 
+def _with_asides(text: Text, state: RunState, now: float) -> Text:
+    """Return a line with what holds the work up: Graph's pauses, and being asked to stop."""
+    text.overflow = "fold"
+    waits = state.waiting(now)
+    if waits > 0:
+        text.append(f"\nMicrosoft Graph asked to wait {span(waits)}", "yellow")
+    if state.stopping:
+        text.append("\nstopping: finishing what is in hand; Ctrl-C again stops at once", "yellow")
+    return text
+
+
 def _exporting(event: ExportProgress, state: RunState, now: float) -> Text:
     share = f" {min(100 * event.done // event.expected, 100)}%" if event.expected else ""
     text = Text(
         f"{span(now - state.started)}  {event.done} of {event.expected} messages written{share}  "
         f"{size(event.bytes)}  {event.failed} failed",
         style="bold red" if event.failed else "bold",
-        overflow="fold",
     )
-    if state.stopping:
-        text.append("\nstopping: finishing what is in flight; Ctrl-C again stops at once", "yellow")
-    return text
+    return _with_asides(text, state, now)
 
 
-def _drilling(state: RunState, now: float) -> Text:
-    done, expected, failed, read = state.drilled()
-    text = f"{done} of {expected} messages brought back  {failed} failed  {size(read)}"
-    style = "bold red" if failed else "bold"
-    return Text(f"{span(now - state.started)}  {text}", style=style, overflow="fold")
+def _drilling(event: DrillProgress, state: RunState, now: float) -> Text:
+    share = f"{event.done} of {event.expected}" if event.expected else str(event.done)
+    text = Text(
+        f"{span(now - state.started)}  mailbox {len(state.drill)}, {visible(event.mailbox_id)}: "
+        f"{share} messages {event.doing}  {event.failed} failed  {size(event.bytes)}",
+        style="bold red" if event.failed else "bold",
+    )
+    return _with_asides(text, state, now)
 
 
 def _restoring(state: RunState, now: float) -> Text:
@@ -137,20 +150,14 @@ def _restoring(state: RunState, now: float) -> Text:
         if seen.expected
         else ""
     )
-    waiting = [box.waits_until - now for box in state.active.values() if box.waits_until > now]
     text = Text(
         f"{span(elapsed)}  {seen.done}{share} messages  {seen.created} created  "
         f"{seen.skipped} skipped  {seen.failed} failed  {size(seen.bytes_sent)}  "
         f"throttled {seen.throttled}",
         style="bold red" if seen.failed else "bold",
-        overflow="fold",
     )
-    if waiting:
-        text.append(f"\nMicrosoft Graph asked to wait {span(max(waiting))}", "yellow")
     text.append(f"\n{visible(seen.mailbox_id)}  {visible(seen.folder)}", "dim")
-    if state.stopping:
-        text.append("\nstopping: finishing what is in hand; Ctrl-C again stops at once", "yellow")
-    return text
+    return _with_asides(text, state, now)
 
 
 def _pruning(state: RunState, now: float) -> Text:
@@ -167,7 +174,7 @@ def _searching(state: RunState, now: float) -> Text:
         text = f"{done} of {expected} messages added to the index of words"
     else:
         text = "{} of {} messages searched  {} indexed".format(*state.searched())
-    return Text(f"{span(now - state.started)}  {text}", style="bold", overflow="fold")
+    return _with_asides(Text(f"{span(now - state.started)}  {text}", style="bold"), state, now)
 
 
 def _verification(state: RunState, now: float) -> Text:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from atlas_async.cli import exits, options
+from atlas_async.cli import exits, options, tasks
 from atlas_async.cli.session import Common, Session, run
 from atlas_async.errors import AtlasError, UsageError
 
@@ -126,9 +126,10 @@ def drill(
         how = DrillOptions(sample=wanted, seed=chosen, scratch=(scratch or "").strip())
         done = await watched(
             session.engine,
-            session.reporter(),
+            session.reporter(tasks.DRILL),
             lambda stop: session.engine.drill(mailbox, how, target=target, stop=stop),
             settles=True,
+            task=tasks.DRILL,
         )
         unwritten = await _write(report, done) if report is not None else None
         show_drill(session.terminal, done, None if unwritten else report)

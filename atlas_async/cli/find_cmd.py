@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from atlas_async.cli import choosing, exits, options
+from atlas_async.cli import choosing, exits, options, tasks
 from atlas_async.cli.choosing import Chosen
 from atlas_async.cli.session import Common, Session, run
 from atlas_async.errors import UsageError
@@ -216,7 +216,7 @@ async def _find(
 
     report = await watched(
         session.engine,
-        session.reporter(),
+        session.reporter(tasks.FIND),
         lambda stop: session.engine.find(
             query,
             mailboxes=mailboxes,
@@ -226,6 +226,7 @@ async def _find(
             stop=stop,
         ),
         settles=True,
+        task=tasks.FIND,
     )
     if terminal.json:
         terminal.document(find_document(report))
@@ -260,11 +261,12 @@ async def _update(
 
     report = await watched(
         session.engine,
-        session.reporter(),
+        session.reporter(tasks.FIND),
         lambda stop: session.engine.update_index(
             mailboxes, selection=selection, rebuild=rebuild, stop=stop
         ),
         settles=True,
+        task=tasks.FIND,
     )
     if not ends and not report.exit_code:
         return 0

@@ -11,13 +11,13 @@ from anyio.abc import TaskStatus
 
 from atlas_async.cli.engine import Engine
 from atlas_async.cli.reporter import Reporter
+from atlas_async.cli.tasks import BACKUP, Task
 from atlas_async.errors import Interrupted
 from atlas_async.pipeline.stop import StopSignal
 
 T = TypeVar("T")
 
 AT_ONCE = "stopped at once"
-AT_ONCE_HINT = "snapshots that were committed are intact; the next run continues from there"
 
 
 async def until_interrupted(work: Callable[[], Awaitable[T]]) -> T:
@@ -37,7 +37,12 @@ async def until_interrupted(work: Callable[[], Awaitable[T]]) -> T:
 
 
 async def watched(
-    engine: Engine, reporter: Reporter, work: Callable[[StopSignal], Awaitable[T]], *, settles: bool
+    engine: Engine,
+    reporter: Reporter,
+    work: Callable[[StopSignal], Awaitable[T]],
+    *,
+    settles: bool,
+    task: Task = BACKUP,
 ) -> T:
     """Run ``work`` while ``reporter`` follows the engine's events.
 
@@ -47,6 +52,7 @@ async def watched(
         work: What to do; handed the stop request.
         settles: Whether ``work`` obeys the stop request. If so, the first signal sets it and
             the second cancels; if not, the first signal cancels.
+        task: Says what is left where it was cancelled.
 
     Raises:
         Interrupted: ``work`` was cancelled by a signal.
@@ -60,7 +66,7 @@ async def watched(
         answers.append(await work(stop))
         tasks.cancel_scope.cancel()
     if not answers:
-        raise Interrupted(AT_ONCE, hint=AT_ONCE_HINT)
+        raise Interrupted(AT_ONCE, hint=task.at_once_hint)
     return answers[0]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from atlas_async.model.events import (
+    BROUGHT_BACK,
     DrillProgress,
     Event,
     ExportProgress,
@@ -105,10 +106,12 @@ class RunState:
 
     Args:
         started: Monotonic time of the start, in seconds.
+        beginning: What is done before there is anything to count; empty in a backup.
     """
 
-    def __init__(self, started: float) -> None:
+    def __init__(self, started: float, beginning: str = "") -> None:
         self.started = started
+        self.beginning = beginning
         self.mailboxes = 0
         self.active: dict[str, MailboxState] = {}
         self.results: dict[str, MailboxResult] = {}
@@ -118,6 +121,7 @@ class RunState:
         self.search: dict[str, SearchProgress] = {}
         self.restore: dict[str, RestoreProgress] = {}
         self.drill: dict[str, DrillProgress] = {}
+        self.drilling: DrillProgress | None = None
         self.stopping = False
 
     def take(self, event: Event, now: float) -> None:
@@ -156,7 +160,9 @@ class RunState:
             case RestoreProgress():
                 self.restore[event.mailbox_id] = event
             case DrillProgress():
-                self.drill[event.mailbox_id] = event
+                self.drilling = event
+                if event.doing == BROUGHT_BACK:
+                    self.drill[event.mailbox_id] = event
 
     def _box(self, mailbox_id: str, now: float) -> MailboxState:
         if mailbox_id not in self.active:
@@ -212,6 +218,10 @@ class RunState:
             sum(event.failed for event in seen),
             sum(event.bytes for event in seen),
         )
+
+    def waiting(self, now: float) -> float:
+        """Return the seconds that Microsoft Graph asked to wait, where a request waits; else 0."""
+        return max((box.waits_until - now for box in self.active.values()), default=0.0)
 
     def restored(self) -> RestoreProgress:
         """Return the counts of restores, over all mailboxes; the folder is one of them."""

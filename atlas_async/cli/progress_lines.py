@@ -89,8 +89,9 @@ class LogLines:
         if isinstance(event, PruneProgress):
             return ["{} objects seen, {} unreferenced, {} removed".format(*self._state.pruned())]
         if isinstance(event, DrillProgress):
-            back, chosen, failed, read = self._state.drilled()
-            return [f"{back} of {chosen} messages brought back, {failed} failed, {size(read)}"]
+            share = f"{event.done} of {event.expected}" if event.expected else str(event.done)
+            done = f"{visible(event.mailbox_id)}: {share} messages {event.doing}"
+            return [f"{done}, {event.failed} failed, {size(event.bytes)}"]
         if isinstance(event, RestoreProgress):
             seen = self._state.restored()
             of = f" of {seen.expected}" if seen.expected else ""

@@ -13,6 +13,7 @@ from rich.live import Live
 from atlas_async.cli.dashboard import render
 from atlas_async.cli.progress import RunState
 from atlas_async.cli.progress_lines import JsonLines, Lines, LogLines, NoLines, result_line
+from atlas_async.cli.tasks import BACKUP, Task
 from atlas_async.cli.terminal import Terminal
 from atlas_async.cli.terminal_text import visible
 from atlas_async.clock import Clock
@@ -71,10 +72,10 @@ class LineReporter:
 class LiveReporter:
     """Redraws the dashboard eight times a second, from a thread."""
 
-    def __init__(self, terminal: Terminal, clock: Clock) -> None:
+    def __init__(self, terminal: Terminal, clock: Clock, task: Task = BACKUP) -> None:
         self._terminal = terminal
         self._clock = clock
-        self._state = RunState(clock.monotonic())
+        self._state = RunState(clock.monotonic(), task.beginning)
         self._shown: set[str] = set()
 
     async def follow(self, events: AsyncIterator[Event]) -> None:
@@ -125,7 +126,7 @@ class LiveReporter:
         return await to_thread.run_sync(self._terminal.draw, drawing)
 
 
-def reporter_for(terminal: Terminal, clock: Clock) -> Reporter:
+def reporter_for(terminal: Terminal, clock: Clock, task: Task = BACKUP) -> Reporter:
     """Choose how progress is shown: JSON, nothing, live, or sparse lines."""
     started = clock.monotonic()
     if terminal.json:
@@ -133,5 +134,5 @@ def reporter_for(terminal: Terminal, clock: Clock) -> Reporter:
     if terminal.quiet:
         return LineReporter(NoLines(), terminal, clock)
     if terminal.err.is_terminal and not terminal.err.is_dumb_terminal:
-        return LiveReporter(terminal, clock)
+        return LiveReporter(terminal, clock, task)
     return LineReporter(LogLines(started), terminal, clock)

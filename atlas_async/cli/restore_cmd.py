@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from atlas_async.cli import choosing, exits, options
+from atlas_async.cli import choosing, exits, options, tasks
 from atlas_async.cli.choosing import Chosen
 from atlas_async.cli.session import Common, Session, run
 from atlas_async.errors import UsageError
@@ -151,9 +151,10 @@ def restore(
 
         reports = await watched(
             session.engine,
-            session.reporter(),
+            session.reporter(tasks.RESTORE),
             lambda stop: session.engine.restore(wishes, how, target=target, stop=stop),
             settles=True,
+            task=tasks.RESTORE,
         )
         return show_restores(session.terminal, reports)
 
@@ -186,11 +187,12 @@ def _look_back(
             return show_jobs(session.terminal, address, found)
         report = await watched(
             session.engine,
-            session.reporter(),
+            session.reporter(tasks.UNDO),
             lambda stop: session.engine.undo_restore(
                 address, undo, target=target, dry_run=dry_run, stop=stop
             ),
             settles=True,
+            task=tasks.UNDO,
         )
         return show_undo(session.terminal, report)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from atlas_async.cli import choosing, exits, options
+from atlas_async.cli import choosing, exits, options, tasks
 from atlas_async.cli.choosing import Chosen
 from atlas_async.cli.session import Common, Session, run
 from atlas_async.errors import UsageError
@@ -105,7 +105,7 @@ def save(
 
         report = await watched(
             session.engine,
-            session.reporter(),
+            session.reporter(tasks.SAVE),
             lambda stop: session.engine.export(
                 selections,
                 output,
@@ -116,6 +116,7 @@ def save(
                 stop=stop,
             ),
             settles=not dry_run,
+            task=tasks.SAVE,
         )
         show_export(session.terminal, report)
         return report.exit_code

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from atlas_async.cli.tasks import BACKUP, Task
 from atlas_async.clock import SystemClock
 from atlas_async.config.settings import GraphSettings, Settings
 from atlas_async.config.sources import (
@@ -81,11 +82,11 @@ class Session:
         self.settings = settings
         self.clock = SystemClock()
 
-    def reporter(self) -> Reporter:
-        """Return the progress display that suits the streams."""
+    def reporter(self, task: Task = BACKUP) -> Reporter:
+        """Return the progress display that suits the streams and the task."""
         from atlas_async.cli.reporter import reporter_for
 
-        return reporter_for(self.terminal, self.clock)
+        return reporter_for(self.terminal, self.clock, task)
 
 
 def run(common: Common, loaded: Loaded, work: Callable[[Session], Awaitable[int]]) -> None:

@@ -7,14 +7,18 @@ import os
 import signal
 
 import anyio
+import anyio.lowlevel
 import pytest
 
+from atlas_async.cli import tasks
 from atlas_async.cli.interrupt import until_interrupted, watched
 from atlas_async.cli.reporter import STOPPING, Reporter, reporter_for
+from atlas_async.cli.tasks import Task
 from atlas_async.cli.terminal import Terminal
 from atlas_async.clock import SystemClock
 from atlas_async.errors import Interrupted, LockedError
 from atlas_async.model.report import MailboxResult, Outcome, RunReport
+from tests.cli.conftest import Atlas
 from tests.fakes.engine import FakeEngine
 
 SETTLED = RunReport(
@@ -52,8 +56,8 @@ async def test_the_first_signal_settles(screen: Terminal, number: signal.Signals
     async def run() -> None:
         reports.append(await backup(engine, screen))
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run)
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
         await engine.at_work.wait()
         os.kill(os.getpid(), number)
     assert reports == [SETTLED]
@@ -91,12 +95,46 @@ async def test_the_second_signal_stops_at_once(screen: Terminal) -> None:
             )
         caught.append(info.value)
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run)
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
         await engine.at_work.wait()
         os.kill(os.getpid(), signal.SIGINT)
     assert caught[0].exit_code == 130
     assert "the next run continues" in caught[0].hint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "task"),
+    [
+        (("restore", "-m", "ann@contoso.com"), tasks.RESTORE),
+        (("restore", "-m", "ann@contoso.com", "--undo", "latest"), tasks.UNDO),
+        (("save", "-m", "ann@contoso.com"), tasks.SAVE),
+        (("find", "invoice"), tasks.FIND),
+        (("find", "--update-index"), tasks.FIND),
+        (("drill",), tasks.DRILL),
+    ],
+)
+def test_each_command_says_what_is_left(
+    atlas: Atlas, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], task: Task
+) -> None:
+    """Stopped at once, each has its own hint; its live view begins with its own words."""
+    shown: list[Task] = []
+
+    def reporter(_: object, task: Task) -> None:
+        shown.append(task)
+
+    async def stopped(*_: object, task: Task, **__: object) -> None:
+        await anyio.lowlevel.checkpoint()
+        raise Interrupted("stopped at once", hint=task.at_once_hint)
+
+    monkeypatch.setattr("atlas_async.cli.session.Session.reporter", reporter)
+    monkeypatch.setattr("atlas_async.cli.interrupt.watched", stopped)
+    ended = atlas(*arguments)
+    assert ended.code == 130
+    assert task.at_once_hint in ended.err
+    assert tasks.BACKUP.at_once_hint not in ended.err
+    assert shown == [task]
+    assert task.beginning
 
 
 async def test_reading_stops_at_the_first_signal() -> None:
@@ -109,8 +147,8 @@ async def test_reading_stops_at_the_first_signal() -> None:
             await until_interrupted(engine.list_mailboxes)
         caught.append(info.value)
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run)
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
         await engine.at_work.wait()
         os.kill(os.getpid(), signal.SIGINT)
     assert len(caught) == 1

@@ -10,13 +10,16 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from atlas_async.cli import tasks
 from atlas_async.cli.dashboard import MOST_MAILBOXES, render
 from atlas_async.cli.progress import RunState
 from atlas_async.cli.progress_lines import JsonLines, LogLines, NoLines, result_line
 from atlas_async.cli.reporter import LiveReporter, reporter_for
+from atlas_async.cli.tasks import Task
 from atlas_async.cli.terminal import Terminal
 from atlas_async.clock import SystemClock
 from atlas_async.model.events import (
+    DrillProgress,
     Event,
     MailboxFinished,
     MailboxNotice,
@@ -147,6 +150,48 @@ def test_dashboard_of_a_verification() -> None:
         [(0, VerifyProgress("a", 5, 10, 1, 0)), (0, VerifyProgress("b", 5, 10, 0, 2))]
     )
     assert "10 of 20 objects checked 50%  1 damaged  2 missing" in shown(state, 1.0, 100)[0]
+
+
+@pytest.mark.parametrize("width", [60, 120])
+@pytest.mark.parametrize("task", [tasks.RESTORE, tasks.UNDO, tasks.SAVE, tasks.FIND, tasks.DRILL])
+def test_the_first_moments_say_what_is_done(task: Task, width: int) -> None:
+    """Before there is anything to count: no table of a backup, and what holds the work up."""
+    state = RunState(0.0, task.beginning)
+    lines = shown(state, 3.0, width)
+    assert " ".join(line.strip() for line in lines) == f"3.0s  {task.beginning}"
+    assert "stored" not in " ".join(lines)
+    assert all(cell_len(line) <= width for line in lines)
+    state.take(MailboxThrottled("ann@contoso.com", 20.0, "mailbox"), 3.0)
+    state.stopping = True
+    text = " ".join(line.strip() for line in shown(state, 4.0, width))
+    assert "Microsoft Graph asked to wait 19s" in text
+    assert "Ctrl-C again stops at once" in text
+
+
+def test_dashboard_of_a_drill_follows_what_it_does() -> None:
+    """In memory, in the scratch mailbox, and in memory again with the next mailbox."""
+    state = RunState(0.0, tasks.DRILL.beginning)
+    seen = []
+    for event in (
+        DrillProgress("ann@contoso.com", 25, 25, 2_048, 0),
+        DrillProgress("ann@contoso.com", 3, 25, 900, 0, "restored elsewhere"),
+        DrillProgress("ann@contoso.com", 3, 0, 0, 1, "removed again"),
+        DrillProgress("bob@contoso.com", 4, 25, 900, 0),
+    ):
+        state.take(event, 1.0)
+        seen.append(shown(state, 2.0, 120)[0].strip())
+    assert seen == [
+        "2.0s  mailbox 1, ann@contoso.com: 25 of 25 messages brought back  0 failed  2.0 KiB",
+        "2.0s  mailbox 1, ann@contoso.com: 3 of 25 messages restored elsewhere  0 failed  900 B",
+        "2.0s  mailbox 1, ann@contoso.com: 3 messages removed again  1 failed  0 B",
+        "2.0s  mailbox 2, bob@contoso.com: 4 of 25 messages brought back  0 failed  900 B",
+    ]
+    assert state.drilled() == (29, 50, 0, 2_948)
+    lines = LogLines(0.0)
+    event = DrillProgress("ann@contoso.com", 3, 25, 900, 0, "restored into the scratch mailbox")
+    assert lines.take(event, 31.0) == [
+        "ann@contoso.com: 3 of 25 messages restored into the scratch mailbox, 0 failed, 900 B"
+    ]
 
 
 def test_names_cannot_control_the_terminal() -> None:
