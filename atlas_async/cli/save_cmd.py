@@ -78,7 +78,7 @@ def save(
     form = form.strip().lower()
     if form not in FORMS:
         raise UsageError(f"--format {form[:40]!r} is none of {', '.join(FORMS)}")
-    if output is not None and output.suffix.lower() == ".zip" and form != "eml":
+    if output is not None and output.name.lower().endswith(".zip") and form != "eml":
         raise UsageError(
             f"a zip holds eml files, not {form}", hint="give the name of a directory with -o"
         )

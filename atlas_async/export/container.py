@@ -102,6 +102,10 @@ def writing(place: object) -> Iterator[None]:
     """
     try:
         yield
+    except UnicodeEncodeError:
+        msg = "file names cannot hold the names of this mail here"
+        hint = "set a UTF-8 locale, such as LC_ALL=C.UTF-8, or write a .zip"
+        raise UsageError(msg, hint=hint, where=str(place)) from None
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             msg = f"no space left for the export: {error.strerror}"
@@ -109,6 +113,8 @@ def writing(place: object) -> Iterator[None]:
             raise StoreFull(msg, hint=hint, where=str(place)) from None
         msg = f"cannot write the export: {error.strerror or type(error).__name__}"
         hint = "run the same command again once that is mended: it continues"
+        if error.errno == errno.ENAMETOOLONG:
+            hint = "give a place with a shorter path with -o, or write a .zip, which has no limit"
         raise UsageError(msg, hint=hint, where=str(place)) from None
 
 

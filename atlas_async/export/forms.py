@@ -52,7 +52,7 @@ class Written:
 
 def is_zip(path: Path) -> bool:
     """Tell whether an export to this path is one compressed file."""
-    return path.suffix.lower() == ".zip"
+    return path.name.lower().endswith(".zip")
 
 
 def check_form(path: Path, form: ExportForm) -> None:

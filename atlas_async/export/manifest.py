@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
-
-import orjson
+from typing import Any, Final, cast
 
 from atlas_async.export.container import close_quietly, writing
 from atlas_async.export.forms import Written
-from atlas_async.model.message import dump_json
+from atlas_async.model.message import dump_json, load_json
 from atlas_async.model.record import MessageRecord
 from atlas_async.model.source import JsonObject
 
@@ -65,7 +63,8 @@ class Manifest:
             self._file.flush()
         with self._path.open("rb") as file:
             for text in file:
-                line = orjson.loads(text)
+                # Names in it may hold lone surrogates, which only this reads back.
+                line = cast("JsonObject", load_json(text))
                 if line["path"] is not None:
                     yield Written(line["path"], line["offset"], line["size_bytes"], line["sha256"])
 

@@ -17,16 +17,17 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
-
-import orjson
+from typing import Any, Final, cast
 
 from atlas_async.errors import UsageError
 from atlas_async.export.container import writing
-from atlas_async.model.message import dump_json
+from atlas_async.model.message import dump_json, load_json
 from atlas_async.model.source import JsonObject
 
 FORMAT: Final = 1
+_NEW: Final = ".new"
+LONGEST_ENDING: Final = ".partial.directory"
+"""The longest of what stands behind an export's name."""
 
 
 class Workspace:
@@ -35,7 +36,7 @@ class Workspace:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.partial = _beside(path, ".partial")
-        self.zip_directory = _beside(path, ".partial.directory")
+        self.zip_directory = _beside(path, LONGEST_ENDING)
         self.partial_manifest = _beside(path, ".partial.manifest")
         self.state = _beside(path, ".partial.state")
         self.manifest = _beside(path, ".manifest.jsonl")
@@ -46,15 +47,19 @@ class Workspace:
         """Return the state of an export that was begun, or None where there is none.
 
         Raises:
-            UsageError: Something is in the way, or the state is none of ours.
+            UsageError: Something is in the way, the place cannot be looked at, or the state is none
+                of ours.
         """
-        if not self.state.exists():
-            for path in (self.path, self.manifest, self.sums):
-                self._check_free(path)
-            self._check_place()
+        with writing(self.path):  # whatever keeps the system from looking
+            begun = self.state.exists()
+            if not begun:
+                for path in (self.path, self.manifest, self.sums):
+                    self._check_free(path)
+                self._check_place()
+        if not begun:
             return None
         try:
-            state = orjson.loads(self.state.read_bytes())
+            state = cast("Any", load_json(self.state.read_bytes()))
             if state["format"] == FORMAT:
                 return dict(state)
         except (OSError, ValueError, KeyError, TypeError):
@@ -80,7 +85,7 @@ class Workspace:
 
     def save(self, state: JsonObject) -> None:
         """Write the state, so that either it or the one before it is there."""
-        fresh = self.state.with_name(f"{self.state.name}.new")
+        fresh = _beside(self.state, _NEW)
         with writing(self.state):
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
@@ -93,8 +98,9 @@ class Workspace:
         """Write the file of hashes, in the form that ``sha256sum -c`` takes."""
         with writing(self.sums):
             descriptor = os.open(self._partial_sums, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-                file.writelines(lines)
+            with os.fdopen(descriptor, "wb") as file:
+                # As the system has names, so that one that is no text is found again.
+                file.writelines(map(os.fsencode, lines))
                 file.flush()
                 os.fsync(file.fileno())
 

@@ -14,6 +14,7 @@ from anyio import to_thread
 from atlas_async.clock import Clock
 from atlas_async.errors import IntegrityError, UsageError
 from atlas_async.export.container import Container
+from atlas_async.export.destination import check_destination
 from atlas_async.export.entries import folder_file
 from atlas_async.export.finishing import finish
 from atlas_async.export.forms import ExportForm, Target, check_form, is_zip
@@ -84,8 +85,7 @@ class Export:
         """
         begun = None
         if path is not None:
-            check_form(path, self._form)
-            begun = await to_thread.run_sync(Workspace(path).load)
+            begun = await to_thread.run_sync(self._look, path)
         identity = export_sources.fingerprint(
             self._tenant.settings.tenant_id, selections, self._form, originals=self._originals
         )
@@ -94,7 +94,7 @@ class Export:
         sources = await self._sources(selections, begun)
         if path is None:
             path = export_outline.default_path(sources, self._form)
-            begun = await to_thread.run_sync(Workspace(path).load)
+            begun = await to_thread.run_sync(self._look, path)
             if begun is not None:
                 # Of the same name and perhaps of another time: as if it had been given.
                 return await self.run(selections, path)
@@ -103,7 +103,7 @@ class Export:
     async def dry_run(self, selections: Sequence[Selection], path: Path | None) -> ExportReport:
         """Count what an export would write; sizes are of what is stored. Raises: as ``run``."""
         if path is not None:
-            check_form(path, self._form)
+            await to_thread.run_sync(self._check_path, path)
         sources = await self._sources(selections, None)
         report = self._report(path or export_outline.default_path(sources, self._form), sources)
         report.dry_run = True
@@ -113,6 +113,15 @@ class Export:
         report.folders = export_outline.folders(sources, tally)
         await self._add_lacking(report, sources)
         return report
+
+    def _check_path(self, path: Path) -> None:
+        check_form(path, self._form)
+        check_destination(path, self._tenant.settings)
+
+    def _look(self, path: Path) -> JsonObject | None:
+        """Check a place; return the state of the export that was begun there, or None."""
+        self._check_path(path)
+        return Workspace(path).load()
 
     async def _sources(self, selections: Sequence[Selection], begun: JsonObject | None) -> Sources:
         await self._tenant.open_for_reading()
