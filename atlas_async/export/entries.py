@@ -12,6 +12,7 @@ from atlas_async.export.forms import ExportForm, Target
 from atlas_async.export.headers import received_at
 from atlas_async.export.layout import JSON_ATTACHMENTS, JSON_FILE, Layout
 from atlas_async.export.line_ends import AsItIs, MboxLines, Rewriter, UnixLines
+from atlas_async.export.marked_head import MarkedHead
 from atlas_async.export.mime import message_pieces
 from atlas_async.export.names import digest_of, message_name
 from atlas_async.export.pieces import Carry, Enclosure, Piece, Streamed
@@ -129,7 +130,10 @@ class Shape:
             return UnixLines
         if self._form is ExportForm.MBOX:
             first = _from_line(sender_address(material.resource), moment)
-            return lambda: MboxLines(first)
+            if not material.has_original:
+                return lambda: MboxLines(first)
+            marks = _status(material.resource)
+            return lambda: MboxLines(first, MarkedHead(marks))
         return AsItIs
 
     def _files(self, material: Material) -> list[Entry]:

@@ -60,9 +60,11 @@ class MboxLines:
 
     Args:
         first: The line that begins the entry, without its end.
+        head: Rewrites the message before.
     """
 
-    def __init__(self, first: bytes) -> None:
+    def __init__(self, first: bytes, head: Rewriter | None = None) -> None:
+        self._head = head or AsItIs()
         self._unix = UnixLines()
         self._out = first + b"\n"
         self._held = b""
@@ -71,11 +73,12 @@ class MboxLines:
 
     def feed(self, piece: bytes) -> bytes:
         """Return the lines that are whole by now."""
-        return self._take(self._unix.feed(piece))
+        return self._take(self._unix.feed(self._head.feed(piece)))
 
     def finish(self) -> bytes:
         """Return the last line and the empty one."""
-        rest = self._take(self._unix.finish())
+        rest = self._take(self._unix.feed(self._head.finish()))
+        rest += self._take(self._unix.finish())
         rest += self._quoted(self._held)
         return rest + (b"\n" if self._last == b"\n" else b"\n\n")
 
