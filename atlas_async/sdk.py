@@ -441,9 +441,9 @@ class Atlas:
     async def export(
         self,
         selections: Sequence[Selection],
-        path: Path | None = None,
+        path: Path | str | None = None,
         *,
-        form: ExportForm | None = None,
+        form: ExportForm | str | None = None,
         originals: bool = True,
         check: bool = True,
         dry_run: bool = False,
@@ -457,10 +457,11 @@ class Atlas:
         work beside ``path``, and the same call continues it; ``path`` itself appears last.
 
         Args:
-            selections: What; one without mailbox and snapshot means every mailbox.
+            selections: What; one without mailbox and snapshot means every mailbox. A message that
+                several mean is written once, as the first of them shows it.
             path: A zip where it ends with ``.zip``, a directory otherwise; None makes a name of
                 mailbox and date in the working directory. Nothing that exists is replaced.
-            form: How messages are written; eml by default. A zip holds eml only.
+            form: How messages are written, also by its name; eml by default. A zip holds eml only.
             originals: Take the original MIME of messages that have it stored.
             check: Read back what was written before it gets its name.
             dry_run: Count, and write nothing; sizes are of what is stored.
@@ -469,26 +470,29 @@ class Atlas:
 
         Raises:
             SnapshotNotFound: No such mailbox, snapshot or message.
-            UsageError: A selection contradicts itself, or ``path`` exists or cannot be written.
+            UsageError: There is no selection, one contradicts itself or names no folder, there is
+                no such form, or ``path`` exists, cannot be written or lies in the store.
             StoreFull: No space is left; the same call continues.
             IntegrityError: A snapshot is damaged as a whole, or the disk has lost what was written.
             KeyMaterialError, StoreError: The bucket cannot be opened or read.
         """
-        from atlas_async.export.forms import ExportForm  # noqa: PLC0415 -- start-up time
+        from atlas_async.export.forms import form_of  # noqa: PLC0415 -- start-up time
         from atlas_async.operations.export import Checkpoints, Export  # noqa: PLC0415
         from atlas_async.pipeline.stop import StopSignal  # noqa: PLC0415
 
+        if not selections:
+            raise UsageError("nothing is selected", hint="Selection() means every mailbox")
         export = Export(
             self._opened,
             self._emit,
             stop or StopSignal(),
-            form=form or ExportForm.EML,
+            form=form_of(form),
             originals=originals,
             check=check,
             checkpoints=checkpoints or Checkpoints(),
         )
         work = export.dry_run if dry_run else export.run
-        return await work(selections, path)
+        return await work(selections, None if path is None else Path(path))
 
     async def ledger(
         self, mailbox: str | None = None, *, include_forgotten: bool = False

@@ -23,6 +23,19 @@ class ExportForm(StrEnum):
     JSON = "json"
 
 
+def form_of(form: ExportForm | str | None) -> ExportForm:
+    """Return a form by its name in whatever case; None means eml.
+
+    Raises:
+        UsageError: There is no such form.
+    """
+    try:
+        return ExportForm(form.lower()) if form is not None else ExportForm.EML
+    except (AttributeError, ValueError):
+        msg = f"mail is not written as {form!r}"
+        raise UsageError(msg, hint=f"the forms are {', '.join(ExportForm)}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where an entry goes.
