@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from atlas_async.export.forms import ExportForm
@@ -39,8 +39,9 @@ class Layout:
     def __init__(self, form: ExportForm, top: str) -> None:
         self._form = form
         self._top = (top,) if top else ()
-        self._trees: dict[tuple[str, ...], dict[str, str]] = {}
+        self._trees: dict[tuple[str, ...], set[str]] = {}
         self._paths: dict[str, str] = {}
+        self._made: dict[str, None] = {}
         self._by_names: dict[tuple[str, ...], tuple[str, ...]] = {(): ()}
         self._unowned: set[tuple[str, ...]] = set()
         self._by_id: dict[str, tuple[str, ...]] = {}
@@ -50,14 +51,26 @@ class Layout:
         """The mailbox's directory, with a slash at its end, or an empty string."""
         return "".join(f"{name}/" for name in self._top)
 
-    def add(self, folders: Iterable[Folder], named: Sequence[tuple[str, ...]]) -> None:
-        """Place folders, parents first; ``named`` has the names to show for each.
+    def add(
+        self,
+        folders: Iterable[Folder],
+        named: Sequence[tuple[str, ...]],
+        *,
+        made: Collection[str] | None = None,
+    ) -> None:
+        """Place folders. The same folders in the same order get the same paths.
 
-        The same folders in the same order get the same paths.
+        Args:
+            folders: All of the mailbox, so that a part of it lies where it lies in the whole;
+                parents first.
+            named: The names to show for each.
+            made: Ids of those whose directories an export has, though they be empty; None for all.
         """
         for folder, names in zip(folders, named, strict=True):
             if folder.id not in self._paths:
                 self._place(folder, names)
+            if made is None or folder.id in made:
+                self._made[folder.id] = None
 
     def _place(self, folder: Folder, names: tuple[str, ...]) -> None:
         inbox = self._form is ExportForm.MAILDIR and folder.well_known_name == "inbox"
@@ -87,18 +100,26 @@ class Layout:
         if sum(len(part.encode()) + 1 for part in parent) + len(base.encode()) > LONGEST_PATH:
             base = cut(f"{base[:40]} [{digest_of('/'.join((*parent, name)), 10)}]", LONGEST_NAME)
             parent = (DEEP,)
-        taken = self._trees.setdefault(parent, self._first_names(parent))
+        taken = self._trees.setdefault(parent, self._first_keys(parent))
         wanted, number = base, 1
-        while distinct_key(wanted) in taken:
+        while not taken.isdisjoint(self._keys(wanted)):
             number += 1
             wanted = f"{base} ({number})"
-        taken[distinct_key(wanted)] = wanted
+        taken |= self._keys(wanted)
         return (*parent, wanted)
 
-    def _first_names(self, parent: tuple[str, ...]) -> dict[str, str]:
-        """Return the names that no folder may have here."""
+    def _keys(self, name: str) -> set[str]:
+        """Return what no two names may share: as they are shown, and as they lie on the disk."""
+        keys = {distinct_key(name)}
+        if self._form is ExportForm.MAILDIR:
+            # Its base64 tells cases apart, and some file systems do not.
+            keys.add(distinct_key(modified_utf7(name)))
+        return keys
+
+    def _first_keys(self, parent: tuple[str, ...]) -> set[str]:
+        """Return what stands for the names that no folder may have here."""
         names = () if parent else (DEEP, *(("INBOX",) if self._form is ExportForm.MAILDIR else ()))
-        return {distinct_key(name): name for name in names}
+        return {key for name in names for key in self._keys(name)}
 
     def _safe(self, name: str) -> str:
         if self._form is ExportForm.MAILDIR:
@@ -124,10 +145,11 @@ class Layout:
         return self._directory(tuple(map(self._safe, names)), inbox=False)
 
     def directories(self) -> list[str]:
-        """Return every directory that an export has, empty folders' too."""
+        """Return every directory that an export has, empty folders' too where those were meant."""
+        paths = [self._paths[folder_id] for folder_id in self._made]
         if self._form is not ExportForm.MAILDIR:
-            return [path for path in self._paths.values() if path]
-        every = dict.fromkeys(["/".join(self._top), *self._paths.values()])
+            return [path for path in paths if path]
+        every = dict.fromkeys(["/".join(self._top), *paths])
         return ["/".join(filter(None, (path, part))) for path in every for part in _MAILDIR_PARTS]
 
 

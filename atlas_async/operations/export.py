@@ -30,6 +30,7 @@ from atlas_async.export.tree_files import TreeContainer
 from atlas_async.export.workspace import Workspace
 from atlas_async.export.zip_file import ZipContainer
 from atlas_async.model.events import Event
+from atlas_async.model.report import NotStored
 from atlas_async.model.source import JsonObject
 from atlas_async.operations import export_outline, export_sources
 from atlas_async.operations.export_sources import Sources
@@ -143,16 +144,15 @@ class Export:
         return sources
 
     def _report(self, path: Path, sources: Sources) -> ExportReport:
-        report = ExportReport(path, self._form, notes=list(sources.notes))
+        boxes: dict[ExportedMailbox, None] = {}
         for taken in sources.taken:
             selected = taken.selected
             moment = selected.snapshot.created_at
-            report.mailboxes.append(
-                ExportedMailbox(
-                    selected.mailbox_id, tuple(taken.snapshot_ids), moment, selected.exact
-                )
+            box = ExportedMailbox(
+                selected.mailbox_id, tuple(taken.snapshot_ids), moment, selected.exact
             )
-        return report
+            boxes[box] = None  # once, however many selections are of it
+        return ExportReport(path, self._form, mailboxes=list(boxes), notes=list(sources.notes))
 
     async def _write(
         self, workspace: Workspace, sources: Sources, identity: str, begun: JsonObject | None
@@ -249,16 +249,21 @@ class Export:
             given_up.set()
 
     async def _add_lacking(self, report: ExportReport, sources: Sources) -> None:
+        """Add what was never stored, each once however many selections it belongs to."""
+        never: dict[tuple[str, NotStored], None] = {}
         for taken in sources.taken:
+            mailbox_id = taken.selected.mailbox_id
             try:
-                report.not_stored += await export_sources.lacking(taken)
+                items = await export_sources.lacking(taken)
             except IntegrityError as error:
-                report.failed_count += 1
-                mailbox_id = taken.selected.mailbox_id
                 reason = f"its list of what was never stored cannot be read: {error.message}"
-                report.failed.append(
-                    ExportFailure(mailbox_id, "", "snapshot", "", reason, is_missing=False)
-                )
+                failure = ExportFailure(mailbox_id, "", "snapshot", "", reason, is_missing=False)
+                if failure not in report.failed:
+                    report.failed_count += 1
+                    report.failed.append(failure)
+            else:
+                never |= dict.fromkeys((mailbox_id, item) for item in items)
+        report.not_stored += [item for _, item in never]
 
 
 def _open(workspace: Workspace, state: JsonObject) -> tuple[Container, Manifest]:

@@ -23,7 +23,7 @@ def folders(sources: Sources, tally: Tally) -> list[ExportedFolder]:
     found: dict[str, ExportedFolder] = {}
     for taken in sources.taken:
         selected = taken.selected
-        for folder in _as_a_tree(selected.chosen_folders):
+        for folder in _as_a_tree(taken.folders):
             key = f"{selected.mailbox_id}\0{folder.id}"
             messages, size = tally.folders.get(key, (0, 0))
             names = selected.folder_path(folder.id)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
 from atlas_async.errors import IntegrityError, SnapshotNotFound, UsageError
 from atlas_async.export.entries import Shape
@@ -18,18 +20,28 @@ from atlas_async.export.run import Source
 from atlas_async.model.message import dump_json
 from atlas_async.model.record import MessageRecord
 from atlas_async.model.report import NotStored
-from atlas_async.model.source import JsonObject
+from atlas_async.model.source import Folder, JsonObject
 from atlas_async.operations.listing import known_mailboxes
 from atlas_async.operations.selection import Selected, Selection, select
 from atlas_async.operations.tenant import Tenant
 
+_HASH_BYTES: Final = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """One selection, resolved: with its own words, and what it means."""
+    """One selection, resolved: with its own words, and what it means.
+
+    Args:
+        selection: As it was given.
+        selected: What it means.
+        folders: Those that are written, parents first: empty ones too where folders were meant,
+            and none but those of its messages where it names messages.
+    """
 
     selection: Selection
     selected: Selected
+    folders: tuple[Folder, ...]
 
     @property
     def snapshot_ids(self) -> list[str]:
@@ -126,43 +138,68 @@ async def resolve(
             for is left out with a note instead of ending all.
 
     Raises:
-        SnapshotNotFound, UsageError, IntegrityError: As ``select``.
+        SnapshotNotFound, UsageError, IntegrityError: As ``select``; of several mailboxes, where
+            none has what was asked for, what it came to with the first.
     """
     sources = Sources([], {}, [], [], [], many)
+    refused: list[SnapshotNotFound | UsageError] = []
     for selection in selections:
         try:
             selected = await select(tenant, selection)
         except (SnapshotNotFound, UsageError) as error:
             if not many:
                 raise
+            refused.append(error)
             sources.notes.append(f"{selection.mailbox}: left out: {error}")
         except IntegrityError as error:
             if not many:
                 raise
             sources.left_out.append((selection.mailbox or "", error))
         else:
-            sources.taken.append(Taken(selection, selected))
+            folders = await _written_folders(selected, selection)
+            sources.taken.append(Taken(selection, selected, folders))
             sources.notes += [f"{selected.mailbox_id}: {note}" for note in selected.notes]
+    sources.notes = list(dict.fromkeys(sources.notes))
     if not sources.taken and not sources.left_out:
-        msg = "none of the mailboxes has what was asked for"
-        raise SnapshotNotFound(msg, hint="; ".join(sources.notes[:3]))
+        raise refused[0]
     mailbox_ids = list(dict.fromkeys(taken.selected.mailbox_id for taken in sources.taken))
     tops = mailbox_tops(mailbox_ids) if many or len(mailbox_ids) > 1 else {}
-    for taken in sources.taken:
+    parts = Counter(taken.selected.mailbox_id for taken in sources.taken)
+    owners: dict[str, dict[bytes, int]] = {}
+    for number, taken in enumerate(sources.taken):
         mailbox_id = taken.selected.mailbox_id
         layout = sources.layouts.setdefault(mailbox_id, Layout(form, tops.get(mailbox_id, "")))
-        folders = taken.selected.chosen_folders
-        layout.add(folders, [taken.selected.folder_path(folder.id) for folder in folders])
-        sources.items.append(_source(taken.selected, layout, form, originals=originals))
+        every = taken.selected.folders
+        named = [taken.selected.folder_path(folder.id) for folder in every]
+        layout.add(every, named, made={folder.id for folder in taken.folders})
+        rows = partial(_rows, taken.selected)
+        if parts[mailbox_id] > 1:  # otherwise nothing is kept of the messages
+            of_mailbox = owners.setdefault(mailbox_id, {})
+            rows = partial(_own_rows, taken.selected, of_mailbox, number)
+        sources.items.append(_source(taken.selected, layout, rows, form, originals=originals))
     return sources
 
 
-def _source(selected: Selected, layout: Layout, form: ExportForm, *, originals: bool) -> Source:
+async def _written_folders(selected: Selected, selection: Selection) -> tuple[Folder, ...]:
+    if not selection.messages:
+        return selected.chosen_folders
+    ids = {record["folder_id"] async for record in selected.messages()}
+    return tuple(folder for folder in selected.chosen_folders if folder.id in ids)
+
+
+def _source(
+    selected: Selected,
+    layout: Layout,
+    rows: Callable[[], AsyncGenerator[MessageRecord, None]],
+    form: ExportForm,
+    *,
+    originals: bool,
+) -> Source:
     snapshot_id = selected.snapshot.snapshot_id
     return Source(
         mailbox_id=selected.mailbox_id,
         snapshot_id=snapshot_id,
-        records=partial(_rows, selected),
+        records=rows,
         names=selected.folder_path,
         reader=MailReader(selected.vault, form, originals=originals),
         shape=Shape(form, layout, selected.mailbox_id, snapshot_id),
@@ -173,6 +210,28 @@ def _source(selected: Selected, layout: Layout, form: ExportForm, *, originals: 
 def _rows(selected: Selected) -> AsyncGenerator[MessageRecord, None]:
     """Return the rows as what they are, a generator, so that it can be closed."""
     return cast("AsyncGenerator[MessageRecord, None]", selected.messages())
+
+
+async def _own_rows(
+    selected: Selected, owners: dict[bytes, int], number: int
+) -> AsyncGenerator[MessageRecord, None]:
+    """Yield the rows of a selection that no earlier one of the mailbox has.
+
+    Args:
+        selected: What the selection means.
+        owners: Which selection a message is written for, by a hash of its id. All selections of a
+            mailbox share it, and every pass over them keeps to what the first one found.
+        number: The selection.
+    """
+    async with aclosing(_rows(selected)) as rows:
+        async for record in rows:
+            if owners.setdefault(_hash(record["object_id"]), number) == number:
+                yield record
+
+
+def _hash(object_id: str) -> bytes:
+    name = object_id.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(name).digest()[:_HASH_BYTES]
 
 
 def pinned(taken: Taken, now: datetime) -> Selection:

@@ -103,6 +103,81 @@ async def test_the_same_mail_found_twice_is_written_once(rig: Rig, tmp_path: Pat
     assert contents(apart.path) == contents(whole.path)
 
 
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["mail.zip", "mail"])
+async def test_overlapping_selections_write_a_message_once(
+    rig: Rig, tmp_path: Path, form: ExportForm, name: str
+) -> None:
+    """However many selections mean it, with damage and in a dry run too, and when it continues."""
+    if name.endswith(".zip") and form is not ExportForm.EML:
+        pytest.skip("a zip holds eml only")
+    lacking = rig.messages_in("inbox")[0]["immutableId"]
+    rig.mutate(op="update", message=lacking, patch={"subject": "newer"})
+    rig.emulator.control.trouble(USER, lacking, status=403, code="ErrorAccessDenied")
+    await rig.back_up_user()
+    parts = [
+        Selection(mailbox=USER, folders=("inbox",)),
+        Selection(mailbox=USER),
+        Selection(mailbox=USER, folders=("inbox",), subtree=False),
+    ]
+    once = await exported(rig, tmp_path / f"once-{name}", form=form)
+    dry = await exported(rig, tmp_path / name, *parts, form=form, dry_run=True)
+    stop = StopSignal()
+    stop.request()
+    first = await exported(rig, tmp_path / name, *parts, form=form, stop=stop)
+    assert first.interrupted
+    report = await exported(rig, tmp_path / name, *parts, form=form)
+    assert (report.resumed, report.messages, dry.messages) == (True, once.messages, once.messages)
+    ids = [line["object_id"] for line in manifest_of(report)]
+    assert sorted(ids) == sorted(set(ids)) == sorted(m["object_id"] for m in manifest_of(once))
+    assert sum(map(len, contents(report.path).values())) == sum(
+        map(len, contents(once.path).values())
+    )
+    assert report.mailboxes == once.mailboxes
+    assert report.notes == once.notes
+    assert report.not_stored == once.not_stored
+    counts = {folder.names: folder.messages for folder in once.folders}
+    assert {folder.names: folder.messages for folder in report.folders} == counts
+
+
+async def test_names_of_paths_and_forms_as_text(rig: Rig, tmp_path: Path) -> None:
+    """Both are taken as text; what they cannot be is said."""
+    async with rig.engine() as atlas:
+        report = await atlas.export([Selection(mailbox=USER)], str(tmp_path / "m"), form="Maildir")
+        assert (report.path, report.form) == (tmp_path / "m", ExportForm.MAILDIR)
+        with pytest.raises(UsageError, match="'pst'") as refused:
+            await atlas.export([Selection(mailbox=USER)], tmp_path / "n", form="pst")
+        assert refused.value.hint == "the forms are eml, mbox, maildir, json"
+        with pytest.raises(UsageError, match="nothing is selected"):
+            await atlas.export([], tmp_path / "n")
+
+
+async def test_empty_folders_belong_to_folders_that_were_asked_for(
+    rig: Rig, tmp_path: Path
+) -> None:
+    """With single messages come only their folders, at the same place; with folders all."""
+    records = [record async for record in (await rig.view()).messages()]
+    paths = {f["id"]: f["path"] for f in rig.truth()["folders"]}
+    deep = max(records, key=lambda record: len(paths[record["folder_id"]]))
+    for form in FORMS:
+        named = Selection(mailbox=USER, messages=(deep["object_id"],))
+        report = await exported(rig, tmp_path / f"one-{form}", named, form=form)
+        assert [list(f.names) for f in report.folders] == [paths[deep["folder_id"]]]
+        whole = await exported(rig, tmp_path / f"all-{form}", form=form)
+        assert any(not folder.messages for folder in whole.folders)
+        found, every = (
+            {p.relative_to(one.path).as_posix() for p in one.path.rglob("*") if p.is_dir()}
+            for one in (report, whole)
+        )
+        (line,) = manifest_of(report)
+        above = {p.as_posix() for p in Path(line["path"]).parents} - {"."}
+        assert above <= found < every
+        if form is ExportForm.EML:
+            assert found == above
+        (same,) = [own for own in manifest_of(whole) if own["object_id"] == deep["object_id"]]
+        assert same["path"] == line["path"]
+
+
 async def test_a_point_in_time_and_a_range(rig: Rig, tmp_path: Path) -> None:
     """As of a moment, what was deleted since is there; over a time, all that ever was."""
     before = datetime.now(UTC)
@@ -141,8 +216,10 @@ async def test_what_is_not_there(rig: Rig, tmp_path: Path) -> None:
         await exported(rig, tmp_path / "a", Selection(mailbox="nobody@contoso.com"))
     with pytest.raises(UsageError, match="no folder"):
         await exported(rig, tmp_path / "b", Selection(mailbox=USER, folders=("Nowhere",)))
-    with pytest.raises(SnapshotNotFound, match="none of the mailboxes"):
+    with pytest.raises(UsageError, match="no folder"):  # as of one mailbox
         await exported(rig, tmp_path / "c", Selection(folders=("Nowhere",)))
+    with pytest.raises(SnapshotNotFound, match="no message"):
+        await exported(rig, tmp_path / "c", Selection(messages=("nosuchid",)))
     records = [record async for record in (await rig.view()).messages()]
     report = await exported(rig, tmp_path / "d", Selection(messages=(records[0]["object_id"],)))
     assert report.messages == 1

@@ -165,6 +165,38 @@ def test_json_and_maildir_have_their_own_places() -> None:
     ]
 
 
+def test_maildir_names_are_distinct_without_case() -> None:
+    """Modified UTF-7 writes base64, in which two folders may differ by case alone."""
+    assert modified_utf7("ä").lower() == modified_utf7("檄").lower()
+    above = folder(1, "A")
+    paths = placed(
+        ExportForm.MAILDIR,
+        above,
+        folder(2, "ä"),
+        folder(3, "檄"),
+        folder(4, "ä", "f1", ("A", "ä")),
+        folder(5, "檄", "f1", ("A", "檄")),
+    )
+    assert paths == [".A", ".&AOQ-", ".&aoQ- (2)", ".A.&AOQ-", ".A.&aoQ- (2)"]
+    assert placed(ExportForm.EML, folder(2, "ä"), folder(3, "檄")) == ["ä", "檄"]
+
+
+def test_a_part_of_a_mailbox_lies_where_it_lies_in_the_whole() -> None:
+    """All folders are placed, and only those that were asked for are made."""
+    inbox = Folder("i", "root", "Posteingang", ("Posteingang",), "inbox")
+    tree = [inbox, folder(2, "A"), folder(3, "a"), folder(4, "B", "i", ("Posteingang", "B"))]
+    for form, made in (
+        (ExportForm.EML, ["a (2)", "Posteingang/B"]),
+        (ExportForm.MAILDIR, [".a (2)", ".INBOX.B"]),
+    ):
+        layout = Layout(form, "")
+        layout.add(tree, [one.path for one in tree], made={"f3", "f4"})
+        directories = {path.removesuffix("/cur") for path in layout.directories()}
+        assert directories >= set(made)
+        assert layout.path("f2") == (".A" if form is ExportForm.MAILDIR else "A")
+        assert not {".A", "A", "Posteingang"} & directories
+
+
 @pytest.mark.parametrize("form", list(ExportForm))
 def test_very_deep_folders_have_paths_that_can_be_written(form: ExportForm) -> None:
     """Three hundred levels of long names, as Exchange allows, stay within what systems take."""
@@ -186,6 +218,7 @@ def test_any_tree_gets_distinct_paths_inside(names: list[str], form: ExportForm)
     flat = [folder(number, name) for number, name in enumerate(names)]
     paths = placed(form, *flat, top="top")
     assert len({distinct_key(path) for path in paths}) == len(names)
+    assert len({path.casefold() for path in paths}) == len(names)
     for path in paths:
         first, *rest = path.split("/")
         assert first == "top"
