@@ -403,6 +403,7 @@ class Atlas:
             stop: Ends it early, in order.
 
         Raises:
+            UsageError: No mailbox is named, or the options cannot be.
             SnapshotNotFound: The bucket has no such mailbox.
             StoreError, KeyMaterialError: The bucket cannot be opened.
         """

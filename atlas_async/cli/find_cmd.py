@@ -286,6 +286,7 @@ async def _update(
 
 async def _drop(session: Session, mailboxes: list[str] | None) -> int:
     from atlas_async.cli.interrupt import until_interrupted
+    from atlas_async.cli.progress_lines import count
     from atlas_async.cli.terminal_text import size, visible
 
     dropped = await until_interrupted(lambda: session.engine.drop_index(mailboxes))
@@ -297,7 +298,8 @@ async def _drop(session: Session, mailboxes: list[str] | None) -> int:
         session.terminal.document({"message_type": "summary", "dropped": boxes, "exit_code": 0})
         return 0
     for name, (objects, removed) in dropped.items():
-        session.terminal.show(f"{visible(name)}: {objects} objects deleted, {size(removed)}")
+        deleted = f"{count(objects, 'object')} deleted, {size(removed)}"
+        session.terminal.show(f"{visible(name)}: {deleted}")
     return 0
 
 

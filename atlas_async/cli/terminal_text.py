@@ -77,7 +77,8 @@ def date(value: datetime | str | None) -> str:
         when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
     except (ValueError, OverflowError):
         return visible(str(value))
-    return when.strftime("%Y-%m-%d %H:%M:%SZ")
+    # Not strftime: it writes years before 1000 with fewer than four digits.
+    return f"{when.replace(tzinfo=None).isoformat(' ', 'seconds')}Z"
 
 
 def folder_name(path: Sequence[str]) -> str:
