@@ -10,6 +10,7 @@ from email.utils import format_datetime
 from typing import Final
 
 from atlas_async.export.addresses import address_tokens, people
+from atlas_async.export.header_grammar import is_address_list, is_date, is_message_id
 from atlas_async.export.words import (
     LONGEST_LINE,
     encoded_words,
@@ -25,12 +26,17 @@ from atlas_async.export.words import (
 from atlas_async.model.source import JsonObject
 
 _NAME: Final = re.compile(r"[!-9;-~]{1,76}")
-_MESSAGE_ID: Final = re.compile(r"<[!-;=?-~]+>")
+_TOKEN: Final = re.compile(r" *[^ ]+")
+_LONGEST_WORD: Final = LONGEST_LINE - 80
+_ID_DIGITS: Final = 32
+_ORIGINAL: Final = "X-Original-"
+"""Stands before the name of a header that is kept though no program may read it as one."""
 _OWN: Final = frozenset({"mime-version", "status", "x-status", "x-mozilla-status", "x-uidl"})
 """Headers that are not taken over: the body is built anew, and mailbox files keep state in some."""
 _ADDRESSES: Final = frozenset(
     {"from", "sender", "reply-to", "to", "cc", "bcc", "resent-from", "resent-to", "resent-cc"}
 )
+_DATES: Final = frozenset({"date", "resent-date"})
 _OLDEST_YEAR: Final = 1900
 """RFC 5322, section 3.3; Graph writes year 1 where there is no date."""
 _PRIORITY: Final = {"high": "1", "low": "5"}
@@ -49,16 +55,20 @@ def message_headers(resource: JsonObject, *, fallback_id: str) -> bytes:
     """
     parts: list[bytes] = []
     known: set[str] = set()
-    for name, value in _known(resource):
+    for name, tokens in _known(resource):
         known.add(name.lower())
-        parts.append(folded(name, _taken_over(name, value)))
+        parts.append(folded(name, tokens))
     for name, header in _derived(resource, fallback_id, known=bool(known)):
         if name.lower() not in known:
             parts.append(header)
     return b"".join(parts)
 
 
-def _known(resource: JsonObject) -> Iterator[tuple[str, str]]:
+def _known(resource: JsonObject) -> Iterator[tuple[str, list[str]]]:
+    """Yield names and tokens of the headers that a message came with.
+
+    What every program reads alike is taken over; of what some cannot read, the text is kept beside.
+    """
     headers = resource.get("internetMessageHeaders")
     seen: set[str] = set()
     for header in headers if isinstance(headers, list) else ():
@@ -68,27 +78,43 @@ def _known(resource: JsonObject) -> Iterator[tuple[str, str]]:
         if not (isinstance(name, str) and isinstance(value, str) and _NAME.fullmatch(name)):
             continue
         lower, clean = name.lower(), one_line(value)
-        once = lower in _ADDRESSES or lower in {"subject", "date", "message-id"}
         if lower in _OWN or lower.startswith("content-") or not clean:
             continue
-        if (once and lower in seen) or (lower in _ADDRESSES and not is_plain_list(clean)):
+        once = lower in _ADDRESSES or lower in {"subject", "date", "message-id"}
+        if once and lower in seen:
             continue
-        if lower == "message-id" and not _MESSAGE_ID.fullmatch(clean):
-            continue
-        seen.add(lower)
-        yield name, clean
+        if lower == "message-id" and not is_message_id(clean):
+            continue  # the resource has it too, and says what becomes of it
+        if _is_readable(lower, clean):
+            seen.add(lower)
+            yield name, _taken_over(name, clean)
+        else:
+            yield f"{_ORIGINAL}{name}", _shown(f"{_ORIGINAL}{name}", clean)
 
 
-def is_plain_list(value: str) -> bool:
-    """Tell whether addresses as they came need no encoding; else Graph's own list is taken."""
-    return value.isascii() and value.isprintable()
+def _is_readable(lower: str, value: str) -> bool:
+    """Tell whether a header may stand as it came; of most there is nothing that could be wrong."""
+    if lower in _DATES:
+        return is_date(value)
+    if lower in _ADDRESSES:
+        # An address cannot be folded within, nor encoded as text can.
+        fits = all(len(word) <= _LONGEST_WORD for word in value.split(" "))
+        return fits and is_address_list(value, single=lower == "sender")
+    return True
 
 
 def _taken_over(name: str, value: str) -> list[str]:
-    """Return the tokens of a header that came with the message. What is ASCII stays as it is."""
-    if not value.isascii() or any(len(word) > LONGEST_LINE - 80 for word in value.split(" ")):
+    """Return the tokens of a header that came with the message. What is ASCII stays as it is.
+
+    White space is put together where a line of nothing else would be too long.
+    """
+    if not value.isascii():
         return encoded_words(value, room=len(name) + 2)
-    first, *others = re.findall(r" *[^ ]+", value)
+    if max(map(len, _TOKEN.findall(value))) > _LONGEST_WORD:
+        value = re.sub(" +", " ", value)
+        if max(map(len, value.split(" "))) > _LONGEST_WORD:
+            return encoded_words(value, room=len(name) + 2)
+    first, *others = _TOKEN.findall(value)
     return [first, *(word[1:] for word in others)]
 
 
@@ -132,17 +158,20 @@ def _addressed(name: str, recipients: object) -> Iterator[tuple[str, bytes]]:
 
 def _message_id(resource: JsonObject, fallback_id: str) -> bytes:
     given = one_line(_text(resource.get("internetMessageId")))
-    if _MESSAGE_ID.fullmatch(given) and len(given) <= LONGEST_LINE - 20:
+    if is_message_id(given) and len(given) <= LONGEST_LINE - 20:
         return folded("Message-ID", [given])
     digest = hashlib.sha256(fallback_id.encode("utf-8", "surrogatepass")).hexdigest()
-    made = folded("Message-ID", [f"<{digest}@atlas-async.invalid>"])
+    # So many digits tell messages apart, and the line has less than 78 characters.
+    made = folded("Message-ID", [f"<{digest[:_ID_DIGITS]}@atlas-async.invalid>"])
     if not given:
         return made
-    return made + folded("X-Original-Message-ID", _shown(given))
+    name = f"{_ORIGINAL}Message-ID"
+    return made + folded(name, _shown(name, given))
 
 
-def _shown(value: str) -> list[str]:
-    room = len("X-Original-Message-ID: ")
+def _shown(name: str, value: str) -> list[str]:
+    """Return the tokens of a header whose value is text, whatever it was before."""
+    room = len(name) + 2
     return tokens_of(value, room=room) if is_plain(value) else encoded_words(value, room=room)
 
 
