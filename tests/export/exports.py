@@ -85,3 +85,5 @@ def go_read(paths: list[Path], workspace: Path) -> list[dict[str, Any]]:
 
 
 FORMS = list(ExportForm)
+PLACES = [("mail.zip", ExportForm.EML), *(("mail", form) for form in FORMS)]
+"""Every form with a name that it can be written to."""

@@ -15,7 +15,7 @@ from atlas_async.export.forms import ExportForm
 from atlas_async.operations.selection import Selection
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.sdk import Atlas
-from tests.export.exports import FORMS, contents, exported, manifest_of
+from tests.export.exports import FORMS, PLACES, contents, exported, manifest_of
 from tests.export.mail import leaves, read, text_of
 from tests.fakes.golden import golden_metadata, golden_settings, golden_store
 from tests.fakes.rig import SMALL, USER, Rig, open_rig
@@ -103,14 +103,11 @@ async def test_the_same_mail_found_twice_is_written_once(rig: Rig, tmp_path: Pat
     assert contents(apart.path) == contents(whole.path)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("name", ["mail.zip", "mail"])
+@pytest.mark.parametrize(("name", "form"), PLACES)
 async def test_overlapping_selections_write_a_message_once(
-    rig: Rig, tmp_path: Path, form: ExportForm, name: str
+    rig: Rig, tmp_path: Path, name: str, form: ExportForm
 ) -> None:
     """However many selections mean it, with damage and in a dry run too, and when it continues."""
-    if name.endswith(".zip") and form is not ExportForm.EML:
-        pytest.skip("a zip holds eml only")
     lacking = rig.messages_in("inbox")[0]["immutableId"]
     rig.mutate(op="update", message=lacking, patch={"subject": "newer"})
     rig.emulator.control.trouble(USER, lacking, status=403, code="ErrorAccessDenied")
