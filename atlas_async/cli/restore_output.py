@@ -61,6 +61,7 @@ def restore_document(report: RestoreReport) -> Document:
         "replaced": report.total(Step.REPLACE),
         "skipped": report.total(Step.SKIP),
         "already": report.total(Step.ALREADY),
+        "continued": report.total(Step.CONTINUE),
         "failed": report.failed,
         "attachments_failed": report.incomplete,
         "attachments": report.attachments,
@@ -95,6 +96,7 @@ def _folder_document(folder: FolderOutcome) -> Document:
         "replaced": folder.replace,
         "skipped": folder.skip,
         "already": folder.already,
+        "continued": folder.continued,
         "failed": folder.failed,
     }
 
@@ -165,6 +167,7 @@ def _counts(report: RestoreReport) -> str:
         (Step.REPLACE, "to replace" if report.options.dry_run else "replaced"),
         (Step.SKIP, "skipped, as they are there"),
         (Step.ALREADY, "restored before"),
+        (Step.CONTINUE, "begun before, to continue" if report.options.dry_run else "continued"),
     ):
         if report.total(step):
             parts.append(f"{report.total(step)} {text}")
@@ -219,6 +222,9 @@ def _folders_table(report: RestoreReport) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     made = "to create" if report.options.dry_run else "created"
     titles = ["folder", "into", made, "replaced", "skipped", "already", "failed"]
+    continued = report.total(Step.CONTINUE) > 0
+    if continued:
+        titles.append("continued")
     for title in titles:
         left = title in {"folder", "into"}
         table.add_column(title, justify="left" if left else "right", overflow="fold")
@@ -231,6 +237,7 @@ def _folders_table(report: RestoreReport) -> Table:
             str(folder.skip),
             str(folder.already),
             str(folder.failed),
+            *([str(folder.continued)] if continued else []),
         )
     return table
 

@@ -82,8 +82,9 @@ def _letter(mailbox: Mailbox, change: dict[str, Any], now: datetime) -> dict[str
         "receivedDateTime": received,
         "sentDateTime": change.get("sentDateTime") or received,
         "hasAttachments": False,
-        "internetMessageId": change.get("internetMessageId")
-        or f"<{secrets.token_hex(16)}@partner.example>",
+        "internetMessageId": change.get(
+            "internetMessageId", f"<{secrets.token_hex(16)}@partner.example>"
+        ),
         "subject": change.get("subject", "Created"),
         "bodyPreview": str(body.get("content"))[:255],
         "importance": change.get("importance", "normal"),

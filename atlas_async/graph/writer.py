@@ -34,7 +34,7 @@ from atlas_async.graph.uploads import (
     Uploader,
     session_url,
 )
-from atlas_async.model.message import dump_json, message_identity
+from atlas_async.model.message import dump_json, is_message_id, message_identity
 from atlas_async.model.restoring import MARK_PROPERTY, Present
 from atlas_async.model.source import FolderListing, JsonObject, Principal, Usage
 
@@ -177,22 +177,30 @@ class GraphWriter:
             yield [_present(item) for item in page]
 
     async def find(self, folder_id: str, message_id: str, mark: str) -> list[Present]:
-        """Return the folder's messages with this internet message id, or this mark."""
-        if self._able.filters:
+        """Return the folder's messages with this internet message id, or this mark.
+
+        White space around an id does not count; Graph finds one by what it has stored, so
+        ``message_id`` should be that.
+        """
+        known = is_message_id(message_id)
+        key = message_id.strip() if known else message_id
+        # A filter with control characters may be refused: for such an id the folder is listed.
+        if self._able.filters and (message_id.isprintable() or not known):
             try:
-                return await self._ask(folder_id, message_id, mark)
+                return await self._ask(folder_id, message_id, mark, key)
             except GraphError as error:
                 if error.status not in _REFUSED:
                     raise
                 self._able.filters = False
         found: list[Present] = []
         async for page in self.present(folder_id):
-            found += [item for item in page if item.key == message_id or item.mark == mark]
+            found += [item for item in page if _is_sought(item, key, mark)]
         return found
 
-    async def _ask(self, folder_id: str, message_id: str, mark: str) -> list[Present]:
-        if message_id and "\x00" not in message_id:
-            wanted = f"internetMessageId eq '{_quoted(message_id)}'"
+    async def _ask(self, folder_id: str, message_id: str, mark: str, key: str) -> list[Present]:
+        if is_message_id(message_id):
+            forms = dict.fromkeys((message_id, key))
+            wanted = " or ".join(f"internetMessageId eq '{_quoted(form)}'" for form in forms)
         else:
             wanted = (
                 f"singleValueExtendedProperties/Any(ep: ep/id eq '{MARK_PROPERTY}' "
@@ -201,7 +209,7 @@ class GraphWriter:
         pages = self._listing(folder_id, f"id,{_KEY}", PRESENT_PAGE, wanted)
         found = [_present(item) async for page in pages for item in page]
         # A server may pass over a filter that it does not know, and answer with everything.
-        return [item for item in found if item.key == message_id or (mark and item.mark == mark)]
+        return [item for item in found if _is_sought(item, key, mark)]
 
     async def folder_of(self, object_id: str) -> str | None:
         """Return the id of the folder a message is in, deleted or not; None when it is gone."""
@@ -538,6 +546,10 @@ def _present(item: JsonObject) -> Present:
         if isinstance(found, dict) and str(found.get("id", "")).lower() == MARK_PROPERTY.lower():
             mark = str(found.get("value") or "")
     return Present(str(item["id"]), message_identity(item), mark)
+
+
+def _is_sought(item: Present, key: str, mark: str) -> bool:
+    return item.key == key or (mark != "" and item.mark == mark)
 
 
 def _quoted(text: str) -> str:

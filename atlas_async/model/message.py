@@ -192,6 +192,11 @@ def message_identity(resource: JsonObject) -> str:
     return "\x00".join(_text(resource.get(name)) for name in parts)
 
 
+def is_message_id(identity: str) -> bool:
+    """Tell whether what ``message_identity`` returns is an internet message id."""
+    return bool(identity) and "\x00" not in identity
+
+
 def may_have_attachments(resource: JsonObject) -> bool:
     """Tell whether attachments must be asked for.
 

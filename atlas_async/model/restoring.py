@@ -43,6 +43,8 @@ class Step(StrEnum):
     CREATE = "create"
     REPLACE = "replace"
     SKIP = "skip"
+    CONTINUE = "continued"
+    """This restore has begun it before, and adds what it lacks."""
     ALREADY = "already"
     """This restore has created it before."""
     FAILED = "failed"
@@ -117,6 +119,7 @@ class FolderOutcome:
     skip: int = 0
     already: int = 0
     failed: int = 0
+    continued: int = 0
 
     def count(self, step: Step) -> None:
         """Count one message."""

@@ -16,7 +16,7 @@ from atlas_async.model.source import JsonObject
 from atlas_async.pipeline.side_by_side import until_first_error
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.restore.enclosures import FROM_MIME, digest_of, line_of_file, line_of_other
-from atlas_async.restore.fingerprint import differing, fingerprint
+from atlas_async.restore.fingerprint import differing_from_shown
 from atlas_async.restore.ports import TargetMailbox
 from atlas_async.restore.progress import Progress
 
@@ -126,8 +126,7 @@ class Comparer:
         sent = self._progress.fingerprint_of(target_id)
         if sent is None:
             return
-        shown = await to_thread.run_sync(fingerprint, item)
-        parts = differing(sent, shown)
+        parts = await to_thread.run_sync(differing_from_shown, sent, item)
         enclosed = self._progress.enclosed_of(target_id)
         if enclosed != FROM_MIME and (enclosed or item.get("hasAttachments")):
             lines = await self._lines(target_id)

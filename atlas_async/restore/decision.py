@@ -14,7 +14,7 @@ from atlas_async.model.record import MessageRecord
 from atlas_async.model.restoring import Conflict, Step
 from atlas_async.restore.existing import Existing, Shelf
 from atlas_async.restore.journal import Journal
-from atlas_async.restore.marks import mark_of, slot_of_mark
+from atlas_async.restore.marks import mark_of, slot_of_mark, source_of
 from atlas_async.restore.placement import Place
 from atlas_async.restore.ports import TargetMailbox
 from atlas_async.restore.whereabouts import Whereabouts
@@ -25,7 +25,9 @@ class Decision:
     """What to do with a message, and where.
 
     ``stored`` is its content where that had to be read, ``adopted`` the id of what this restore
-    has begun to make of it, ``others`` whether the folder has the message of somebody else.
+    has begun to make of it, ``others`` whether the folder has the message of somebody else,
+    ``replaces`` the id of the one that it replaces. ``message_id`` is what Graph knows it by, with
+    white space around it; ``key`` is what it is compared by.
     """
 
     step: Step
@@ -36,6 +38,8 @@ class Decision:
     stored: StoredMessage | None = None
     adopted: str = ""
     others: bool = False
+    replaces: str = ""
+    message_id: str = ""
 
 
 class Decider:
@@ -84,23 +88,30 @@ class Decider:
         """
         mark = mark_of(self._job_id, record["object_id"])
         stored: StoredMessage | None = None
-        key = record["internet_message_id"].strip()
+        message_id = record["internet_message_id"]
+        key = message_id.strip()
         if not key:
             stored = await read_message(self._vault, record)
-            key = message_identity(stored.resource)
+            message_id = key = message_identity(stored.resource)
         lock = self._deciding.setdefault(place.folder_id, anyio.Lock())
         async with lock:
-            shelf = await self._existing.shelf(place, key=key, mark=mark)
+            shelf = await self._existing.shelf(place, key=key, mark=mark, message_id=message_id)
             decision = Decision(Step.CREATE, place, mark, shelf, key, stored)
+            decision.message_id = message_id
             decision.others = shelf.has(key)
             if await self._is_done(decision):
                 decision.step = Step.ALREADY
             elif place.instead_of and await self._is_where_it_was(decision):
                 decision.step = Step.SKIP
-            elif self._conflict is Conflict.REPLACE and shelf.take(key):
-                decision.step = Step.REPLACE
+            elif self._conflict is Conflict.REPLACE:
+                taken = shelf.take(key, source_of(mark), record["object_id"])
+                if taken is not None:
+                    decision.step, decision.replaces = Step.REPLACE, taken.object_id
             elif self._conflict is Conflict.SKIP and not decision.adopted:
-                decision.step = Step.SKIP if shelf.take(key) else Step.CREATE
+                taken = shelf.take(key, source_of(mark))
+                decision.step = Step.CREATE if taken is None else Step.SKIP
+            if decision.adopted and decision.step is Step.CREATE:
+                decision.step = Step.CONTINUE
         return decision
 
     async def decide_again(
@@ -130,8 +141,12 @@ class Decider:
     async def _is_where_it_was(self, decision: Decision) -> bool:
         """Tell whether a message is in its own folder, of one that would be put elsewhere."""
         own = Place(decision.place.instead_of, (), fresh=False)
-        shelf = await self._existing.shelf(own, key=decision.key, mark=decision.mark)
-        return self._conflict is not Conflict.COPY and shelf.take(decision.key)
+        shelf = await self._existing.shelf(
+            own, key=decision.key, mark=decision.mark, message_id=decision.message_id
+        )
+        if self._conflict is Conflict.COPY:
+            return False
+        return shelf.take(decision.key, source_of(decision.mark)) is not None
 
     async def _is_done(self, decision: Decision) -> bool:
         """Tell whether this restore has made the message already, all of it.
@@ -161,5 +176,6 @@ class Decider:
         return False
 
     async def _marked(self, decision: Decision) -> str:
-        found = await self._target.find(decision.place.folder_id, decision.key, decision.mark)
+        place = decision.place
+        found = await self._target.find(place.folder_id, decision.message_id, decision.mark)
         return next((item.object_id for item in found if item.mark == decision.mark), "")

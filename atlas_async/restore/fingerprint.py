@@ -54,6 +54,18 @@ def fingerprint(resource: JsonObject) -> int:
     return whole
 
 
+def differing_from_shown(sent: int, resource: JsonObject) -> tuple[str, ...]:
+    """Return which parts of what was sent differ from a message as Graph shows it.
+
+    One that was sent without an internet message id has got one from the server.
+    """
+    parts = differing(sent, fingerprint(resource))
+    if not parts:
+        return ()
+    without = differing(sent, fingerprint({**resource, "internetMessageId": None}))
+    return min(parts, without, key=len)
+
+
 def differing(one: int, other: int) -> tuple[str, ...]:
     """Return which parts of two fingerprints differ."""
     found = []
@@ -65,7 +77,8 @@ def differing(one: int, other: int) -> tuple[str, ...]:
 
 
 def _addresses(resource: JsonObject) -> str:
-    lines = [str(resource.get("subject") or ""), str(resource.get("internetMessageId") or "")]
+    message_id = str(resource.get("internetMessageId") or "").strip()
+    lines = [str(resource.get("subject") or ""), message_id]
     lines.append(_one(resource.get("from") or resource.get("sender")))
     for name in RECIPIENTS:
         given = resource.get(name)

@@ -24,6 +24,11 @@ def mark_of(job_id: str, object_id: str) -> str:
     return f"{job_id}/{digest[:SOURCE_DIGITS]}"
 
 
+def source_of(mark: str) -> str:
+    """Return the half of any restore's mark that names the source; empty where there is none."""
+    return mark.partition("/")[2]
+
+
 def slot_of_mark(mark: str) -> int:
     """Return 64 evenly spread bits of a mark."""
     return int(hashlib.sha256(mark.encode("utf-8", "surrogatepass")).hexdigest()[:16], 16)

@@ -79,7 +79,12 @@ class TargetMailbox(Protocol):
         ...
 
     async def find(self, folder_id: str, message_id: str, mark: str) -> list[Present]:
-        """Return the folder's messages that have this internet message id, or this mark."""
+        """Return the folder's messages that have this internet message id, or this mark.
+
+        ``message_id`` is what the server has, with white space around it. What it finds is the same
+        but for that. Of a message without an id it is the key (``message_identity``), and the mark
+        is what finds it.
+        """
         ...
 
     async def folder_of(self, object_id: str) -> str | None:

@@ -15,6 +15,7 @@ from atlas_async.clock import Clock
 from atlas_async.errors import (
     AtlasError,
     GraphError,
+    GraphItemError,
     GraphNotFound,
     GraphProtocolError,
     GraphThrottled,
@@ -28,6 +29,7 @@ from atlas_async.model.record import MessageRecord
 from atlas_async.model.restoring import (
     Adjustment,
     Comparing,
+    Conflict,
     FolderOutcome,
     RestoreFailure,
     RestoreOptions,
@@ -52,6 +54,11 @@ HEAVY_BYTES: Final = 512 << 10
 HEAVY: Final = 3
 """Messages that weigh more, at once: each is held several times over while it is sent. What a
 mailbox takes in five minutes is the limit for those, so that more of them gain nothing."""
+NOT_REPLACED: Final = "what it was to replace is not in its folder any more: it stays where it is"
+NOT_PUT_AWAY: Final = (
+    "it was created, but the message that it replaces is not found when it is to be moved to "
+    "Deleted Items, and is beside it: run the restore again"
+)
 TRANSIENTS: Final = 3
 """Messages in a row that fail for want of an answer, after which it is the network that fails."""
 
@@ -134,7 +141,6 @@ class MailboxRestore:
         self._noted_folders = 0
         self._done = 0
         self._heavy = anyio.Semaphore(HEAVY)
-        self._put_aside: set[str] = set()
 
     async def run(self) -> None:
         """Restore everything; what came of it is in the report.
@@ -191,7 +197,12 @@ class MailboxRestore:
         self._placement = self._placing(listing, dry_run=self._options.dry_run)
         few = self._around.few is not None and self._around.few <= FEW
         existing = Existing(
-            self._target, self._job_id, lambda folder: counts.get(folder, 0), self._is_made, few=few
+            self._target,
+            self._job_id,
+            lambda folder: counts.get(folder, 0),
+            self._is_made,
+            few=few,
+            names=self._options.conflict is Conflict.REPLACE,
         )
         self._decider = Decider(
             self._chosen.vault,
@@ -332,7 +343,9 @@ class MailboxRestore:
         if decision.step is Step.REPLACE:
             # Not complete before the one it replaces is put away: a kill between is caught up on.
             self._journal.made(replace(delivered.made, complete=False))
-            await self._put_away(decision)
+            if not await self._put_away(decision):
+                delivered.adjusted.append(NOT_REPLACED)
+                decision.step = Step.CONTINUE if decision.adopted else Step.CREATE
         self._journal.made(delivered.made)
         self._note(record, path, delivered)
         return decision.step
@@ -352,24 +365,27 @@ class MailboxRestore:
             stored, folder_id, mark=mark, alone=not decision.others, headers=headers
         )
 
-    async def _put_away(self, decision: Decision) -> None:
-        """Move the message that was replaced to Deleted Items; its successor is there (R2)."""
-        folder_id = decision.place.folder_id
-        found = await self._target.find(folder_id, decision.key, "")
-        own = f"{self._job_id}/"
-        for item in found:
-            ours = item.mark.startswith(own) or self._is_made(item.object_id)
-            if item.key != decision.key or ours or item.object_id in self._put_aside:
-                continue
-            self._put_aside.add(item.object_id)
-            self._journal.replaced(item.object_id, folder_id, mark=decision.mark)
-            await self._journal.flush()
-            if self._whereabouts.is_bin(folder_id):
-                # In Deleted Items itself there is only one place further down.
-                await self._target.delete_message(item.object_id)
-            else:
-                await self._target.move_message(item.object_id, "deleteditems")
-            return
+    async def _put_away(self, decision: Decision) -> bool:
+        """Move the message that is replaced to Deleted Items; its successor is there (R2).
+
+        False when it is not in its folder any more.
+
+        Raises:
+            GraphItemError: It is there still, and the server does not move it.
+        """
+        object_id, folder_id = decision.replaces, decision.place.folder_id
+        if await self._target.folder_of(object_id) != folder_id:
+            return False
+        self._journal.replaced(object_id, folder_id, mark=decision.mark)
+        await self._journal.flush()
+        if self._whereabouts.is_bin(folder_id):
+            # In Deleted Items itself there is only one place further down.
+            moved = await self._target.delete_message(object_id)
+        else:
+            moved = await self._target.move_message(object_id, "deleteditems")
+        if not moved and await self._target.folder_of(object_id) == folder_id:
+            raise GraphItemError(NOT_PUT_AWAY, where=f"message {object_id}")
+        return moved
 
     async def _make_empty_folders(self) -> None:
         if (
@@ -459,7 +475,7 @@ class MailboxRestore:
                 done=self._done,
                 expected=self._around.few or 0,
                 created=sum(f.create + f.replace for f in self._folders.values()),
-                skipped=sum(f.skip + f.already for f in self._folders.values()),
+                skipped=sum(f.skip + f.already + f.continued for f in self._folders.values()),
                 failed=self.report.failed,
                 bytes_sent=self._target.bytes_sent,
                 throttled=usage.throttled,
