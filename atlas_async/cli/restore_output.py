@@ -119,6 +119,8 @@ def _comparison_document(comparison: Comparison) -> Document:
         "missing": comparison.missing,
         "duplicates": comparison.duplicates,
         "different": comparison.different,
+        "changed": comparison.changed,
+        "gone": comparison.gone,
         "differences": [
             {"target_id": item.target_id, "folder": list(item.folder), "parts": list(item.parts)}
             for item in comparison.differences
@@ -203,13 +205,20 @@ def _show_trouble(terminal: Terminal, report: RestoreReport) -> None:
 
 
 def _show_comparison(terminal: Terminal, comparison: Comparison) -> None:
+    since = comparison.changed or comparison.gone
     if comparison.equal:
-        terminal.show(f"  read back: {count(comparison.compared, 'message')}, all as sent")
-        return
-    terminal.show(
-        f"  read back: {count(comparison.compared, 'message')}, {comparison.missing} MISSING, "
-        f"{comparison.different} DIFFERENT, {comparison.duplicates} there twice"
-    )
+        but = "all as sent but for changes since" if since else "all as sent"
+        terminal.show(f"  read back: {count(comparison.compared, 'message')}, {but}")
+    else:
+        terminal.show(
+            f"  read back: {count(comparison.compared, 'message')}, {comparison.missing} MISSING, "
+            f"{comparison.different} DIFFERENT, {comparison.duplicates} there twice"
+        )
+    if since:
+        terminal.show(
+            f"  of what was restored before, {comparison.changed} changed and {comparison.gone} "
+            "moved or deleted since"
+        )
     if comparison.error:
         terminal.show(f"  {visible(comparison.error)}")
     for item in comparison.differences[:SHOWN]:

@@ -137,7 +137,11 @@ class Difference:
 
 @dataclass(slots=True)
 class Comparison:
-    """What reading back showed. ``differences`` holds the first of them; all are counted."""
+    """What reading back showed. ``differences`` holds the first of them; all are counted.
+
+    ``changed`` and ``gone`` count what earlier runs made, and compared, that is not as it was, or
+    not in its folder any more: people have worked with it since.
+    """
 
     compared: int = 0
     missing: int = 0
@@ -145,10 +149,12 @@ class Comparison:
     different: int = 0
     differences: list[Difference] = field(default_factory=list)
     error: str = ""
+    changed: int = 0
+    gone: int = 0
 
     @property
     def equal(self) -> bool:
-        """Whether everything was found as it should be."""
+        """Whether everything was found as it should be; what was changed since is no matter."""
         return not (self.missing or self.duplicates or self.different or self.error)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from anyio import to_thread
@@ -17,6 +18,7 @@ from atlas_async.pipeline.side_by_side import until_first_error
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.restore.enclosures import FROM_MIME, digest_of, line_of_file, line_of_other
 from atlas_async.restore.fingerprint import differing_from_shown
+from atlas_async.restore.marks import slot_of_mark
 from atlas_async.restore.ports import TargetMailbox
 from atlas_async.restore.progress import Progress
 
@@ -25,6 +27,14 @@ _KINDS: Final = {
     "#microsoft.graph.itemattachment": "item",
     "#microsoft.graph.referenceattachment": "reference",
 }
+
+
+@dataclass(slots=True)
+class _Found:
+    """Messages of a folder that the restore has made: still to be compared, compared before."""
+
+    due: int = 0
+    settled: int = 0
 
 
 class Comparer:
@@ -55,40 +65,54 @@ class Comparer:
         self.twins: list[str] = []
 
     async def compare(
-        self, paths: Mapping[str, tuple[str, ...]], elsewhere: Mapping[str, int]
+        self,
+        paths: Mapping[str, tuple[str, ...]],
+        chosen: Collection[str],
+        elsewhere: Mapping[str, int],
     ) -> Comparison:
-        """Compare every folder that got messages; ``paths`` name them, for the report.
+        """Compare every folder that got messages since a run ended in order.
 
-        ``elsewhere`` says how many of a folder's messages somebody has moved on since.
+        What an earlier run has made, and compared, in these folders and in the chosen ones is
+        looked at, too; what is not as it was then has changed since.
 
         ``twins`` holds what a request made that was repeated and then carried out twice.
+
+        Args:
+            paths: Names of folders, for the report.
+            chosen: Folders that this run was to put messages into.
+            elsewhere: How many of a folder's messages that are still to be compared somebody has
+                moved on.
 
         Raises:
             GraphError, AuthError: The target cannot be read.
         """
-        for folder_id, expected in sorted(self._progress.counts.items()):
+        counts, due = self._progress.counts, self._progress.due
+        for folder_id in sorted(counts):
+            if not due.get(folder_id) and folder_id not in chosen:
+                continue
             found = await self._folder(folder_id, paths.get(folder_id, ()))
             if self._stop.requested:
                 return self.result
-            self.result.missing += max(0, expected - elsewhere.get(folder_id, 0) - found)
+            expected = due.get(folder_id, 0)
+            self.result.missing += max(0, expected - elsewhere.get(folder_id, 0) - found.due)
+            self.result.gone += max(0, counts[folder_id] - expected - found.settled)
         return self.result
 
-    async def _folder(self, folder_id: str, path: tuple[str, ...]) -> int:
+    async def _folder(self, folder_id: str, path: tuple[str, ...]) -> _Found:
         marks: set[str] = set()
-        found = 0
+        found = _Found()
         try:
             if self._comparing is Comparing.COUNTS:
                 async for present in self._target.present(folder_id):
                     for there in present:
-                        found += self._is_made(there.object_id)
+                        self._count(there.object_id, found)
                         self._note_twin(there.object_id, there.mark, marks)
                     if self._stop.requested:
                         break
-                self.result.compared += found
+                self.result.compared += found.due + found.settled
                 return found
             async for page in self._target.read_back(folder_id):
-                ours = [item for item in page if self._is_made(str(item["id"]))]
-                found += len(ours)
+                ours = [item for item in page if self._count(str(item["id"]), found)]
                 for item in page:
                     self._note_twin(str(item["id"]), str(item.get("mark") or ""), marks)
                 await self._messages(ours, path)
@@ -97,6 +121,16 @@ class Comparer:
         except GraphNotFound:
             return found  # the folder is gone, and all that it held counts as missing
         return found
+
+    def _count(self, target_id: str, found: _Found) -> bool:
+        """Count a message that this restore has made; False for others."""
+        if not self._is_made(target_id):
+            return False
+        if self._progress.is_target_due(target_id):
+            found.due += 1
+        else:
+            found.settled += 1
+        return True
 
     def _is_made(self, target_id: str) -> bool:
         return self._progress.fingerprint_of(target_id) is not None
@@ -108,7 +142,7 @@ class Comparer:
         if not made and mark in self._target.repeated and self._progress.knows(mark):
             self.twins.append(target_id)
             return
-        if mark in marks:
+        if mark in marks and self._progress.is_due(slot_of_mark(mark)):
             self.result.duplicates += 1
         marks.add(mark)
 
@@ -117,7 +151,10 @@ class Comparer:
             try:
                 await self._message(item, path)
             except GraphNotFound:
-                self.result.missing += 1
+                if self._progress.is_target_due(str(item["id"])):
+                    self.result.missing += 1
+                else:
+                    self.result.gone += 1
 
         await until_first_error(one, page, at_once=AT_ONCE)
 
@@ -133,7 +170,9 @@ class Comparer:
             if digest_of(lines) & 0xFFFFFFFF != enclosed:
                 parts = (*parts, "attachments")
         self.result.compared += 1
-        if parts:
+        if parts and not self._progress.is_target_due(target_id):
+            self.result.changed += 1
+        elif parts:
             self.result.different += 1
             if len(self.result.differences) < MOST_LISTED:
                 self.result.differences.append(Difference(target_id, path, parts))

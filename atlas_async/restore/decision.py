@@ -45,7 +45,8 @@ class Decision:
 class Decider:
     """Decides message by message; in one folder one after the other.
 
-    ``elsewhere`` counts, by the folder that a message was put into, those that the user has moved.
+    ``elsewhere`` counts, by the folder that a message was put into, those that the user has moved,
+    of those that are still to be compared.
 
     Args:
         vault: The mailbox that is restored from.
@@ -164,7 +165,7 @@ class Decider:
             # was deleted is.
             known = await self._journal.target_id_of(decision.mark)
             kept = bool(known) and await self._whereabouts.is_kept(known, decision.place)
-            self.elsewhere[decision.place.folder_id] += kept
+            self.elsewhere[decision.place.folder_id] += kept and progress.is_due(slot)
             return kept
         if slot in progress.incomplete:
             target_id = progress.incomplete[slot].target_id

@@ -133,6 +133,12 @@ class Journal:
         self.progress.replaced[target_id] = Replaced(folder_id, mark)
         self._add(["replaced", target_id, folder_id, mark])
 
+    def settle(self) -> None:
+        """Note that a run ended in order: what was made until now is not compared again."""
+        if self.progress.due:
+            self.progress.settle()
+            self._add(["settled"])
+
     async def target_id_of(self, mark: str) -> str:
         """Return the id of what was made with a mark; an empty string when nothing was.
 

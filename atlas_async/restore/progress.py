@@ -36,9 +36,10 @@ class Replaced:
 
 
 class Progress:
-    """What the parts of a restore say, in 80 bytes a message.
+    """What the parts of a restore say, in 100 bytes a message.
 
-    ``begin`` is the part, and the entry in it, from which on nothing was taken back.
+    ``begin`` is the part, and the entry in it, from which on nothing was taken back. ``due``
+    counts, by folder, what was made since a run ended in order: that is still to be compared.
     """
 
     def __init__(self) -> None:
@@ -55,6 +56,9 @@ class Progress:
         self.absent: set[tuple[str, ...]] = set()
         self.folders: dict[str, tuple[str, ...]] = {}
         self.counts: dict[str, int] = {}
+        self.due: dict[str, int] = {}
+        self._due_marks = SlotSet()
+        self._due_targets = SlotSet()
         self.replaced: dict[str, Replaced] = {}
         self.undone = False
         self.begin = 0, 0
@@ -72,6 +76,8 @@ class Progress:
             self.folders[str(values[0])] = tuple(map(str, values[1]))
         elif kind == "replaced":
             self.replaced[str(values[0])] = Replaced(*map(str, values[1:]))
+        elif kind == "settled":
+            self.settle()
         elif kind == "undone":
             self.__init__()  # type: ignore[misc]  # all that was done is taken back
             self.undone = True
@@ -82,8 +88,13 @@ class Progress:
         self.undone = False
         slot = slot_of_mark(made.mark)
         target = slot_of_mark(made.target_id)
-        if self._targets.get(slot) != target >> 32:
+        anew = self._targets.get(slot) != target >> 32
+        if anew:
             self._count(slot, made.folder_id)
+        if anew or slot not in self._due_marks:
+            self.due[made.folder_id] = self.due.get(made.folder_id, 0) + 1
+        self._due_marks.add(slot)
+        self._due_targets.add(target)
         self._high[target] = made.fingerprint >> 32
         self._low[target] = made.fingerprint & _LOW
         self._enclosed[target] = made.enclosed & _LOW
@@ -99,12 +110,28 @@ class Progress:
         before = self._places.get(slot)
         if before is not None:
             self.counts[self._folder_ids[before]] -= 1
+            if slot in self._due_marks:
+                self.due[self._folder_ids[before]] -= 1
         number = self._folder_numbers.get(folder_id)
         if number is None:
             number = self._folder_numbers[folder_id] = len(self._folder_ids)
             self._folder_ids.append(folder_id)
         self._places[slot] = number
         self.counts[folder_id] = self.counts.get(folder_id, 0) + 1
+
+    def settle(self) -> None:
+        """Take all that was made until now for compared; what differs later was changed since."""
+        self.due = {}
+        self._due_marks = SlotSet()
+        self._due_targets = SlotSet()
+
+    def is_due(self, mark_slot: int) -> bool:
+        """Tell whether what was made with a mark is still to be compared."""
+        return mark_slot in self._due_marks
+
+    def is_target_due(self, target_id: str) -> bool:
+        """Tell whether a message of the target is still to be compared."""
+        return slot_of_mark(target_id) in self._due_targets
 
     def locate(self, mark: str, number: int) -> None:
         """Note which part names what was made with a mark."""

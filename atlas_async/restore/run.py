@@ -137,6 +137,7 @@ class MailboxRestore:
         self._delivery = Delivery(chosen.vault, target, journal.made)
         self._originals = Originals(chosen.vault, target, journal.made, wanted=options.originals)
         self._folders: dict[str, FolderOutcome] = {}
+        self._into: set[str] = set()
         self._transients = 0
         self._noted_folders = 0
         self._done = 0
@@ -167,9 +168,10 @@ class MailboxRestore:
 
     async def compare(self) -> None:
         """Read back what was made, as far as the options ask for it."""
-        if self._options.dry_run or self._options.comparing is Comparing.NONE:
+        if self._options.dry_run or self._is_stopped():
             return
-        if self._is_stopped():
+        if self._options.comparing is Comparing.NONE:
+            self._journal.settle()
             return
         await self._journal.flush()
         comparer = Comparer(
@@ -180,11 +182,12 @@ class MailboxRestore:
             self._around.stop,
         )
         paths = {place.folder_id: place.path for place in self._placement.places}
-        await comparer.compare(paths, self._decider.elsewhere)
+        await comparer.compare(paths, self._into, self._decider.elsewhere)
         for target_id in comparer.twins:
             await self._target.delete_message(target_id)
         if not self._is_stopped():
             self.report.comparison = comparer.result
+            self._journal.settle()
 
     def _is_stopped(self) -> bool:
         if self._around.stop.requested:
@@ -320,6 +323,7 @@ class MailboxRestore:
         place = await self._placement.place(record["folder_id"], path)
         self._note_folders()
         self._outcome(record["folder_id"], path).target = place.path
+        self._into.add(place.folder_id)
         return place
 
     async def _step(self, record: MessageRecord, path: tuple[str, ...]) -> Step:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from atlas_async.config.settings import Limits
-from atlas_async.model.restoring import Step
+from atlas_async.model.restoring import Comparing, Step
 from atlas_async.operations.selection import Selection
+from tests.fakes.graph_probe import GraphProbe
 from tests.fakes.rig import USER, open_rig
-from tests.restore.scene import FEW, Scene, created
+from tests.restore.scene import FEW, Scene, brisk_scene, created
 from tests.torture.faults import BriskClock
 
 INBOX = Selection(mailbox=USER, folders=("inbox",), subtree=False)
@@ -41,3 +43,71 @@ async def test_an_attachment_that_is_refused_creates_nothing_again() -> None:
         assert {a["name"] for a in big["attachments"]} == {"large.bin", "small.txt"}
         last = await scene.restore(INBOX)
         assert (last.exit_code, last.total(Step.ALREADY)) == (0, created(first))
+
+
+async def test_what_people_did_since_is_no_failure_of_a_later_run() -> None:
+    """Read, edited, moved, copied and deleted mail of an earlier run: told as such, exit 0."""
+    async with brisk_scene(corpus=replace(FEW, messages=24)) as scene:
+        first = await scene.restore(INBOX)
+        assert first.exit_code == 0
+        read, moved, copied, deleted = scene.marked()[:4]
+        change = {"isRead": not read["isRead"], "categories": ["Red"]}
+        scene.rig.mutate(op="update", message=read["immutableId"], patch=change)
+        scene.rig.mutate(op="move", message=moved["immutableId"], folder="archive")
+        await copy_of(scene, copied)
+        scene.rig.mutate(op="delete", message=deleted["immutableId"])
+        other = await scene.restore(Selection(mailbox=USER, folders=("sentitems",)))
+        assert (other.exit_code, other.error) == (0, "")
+        assert other.comparison is not None
+        assert (other.comparison.changed, other.comparison.gone) == (0, 0)
+        again = await scene.restore(INBOX)
+        assert (again.exit_code, created(again)) == (0, 1)
+        assert again.comparison is not None
+        assert (again.comparison.changed, again.comparison.gone) == (1, 1)
+        assert again.comparison.equal
+
+
+async def test_counts_of_a_later_run_leave_out_what_was_moved_since() -> None:
+    """Counting only, too, and where nothing was compared at first."""
+    for comparing in (Comparing.COUNTS, Comparing.NONE):
+        async with brisk_scene(corpus=FEW) as scene:
+            assert (await scene.restore(comparing=comparing)).exit_code == 0
+            (moved, *_) = scene.marked()
+            scene.rig.mutate(op="move", message=moved["immutableId"], folder="archive")
+            again = await scene.restore(comparing=Comparing.COUNTS)
+            assert (again.exit_code, created(again)) == (0, 0)
+            assert again.comparison is not None
+            assert (again.comparison.missing, again.comparison.gone) == (0, 1)
+
+
+async def test_what_no_run_has_compared_is_compared_by_the_next() -> None:
+    """A run that did not come to its end: what it made is read back by the one that continues."""
+    async with brisk_scene(corpus=replace(FEW, messages=24)) as scene:
+        scene.fault(
+            method="POST",
+            path="/messages$",
+            status=507,
+            code="ErrorQuotaExceeded",
+            after=9,
+            count=-1,
+        )
+        report = await scene.restore()
+        assert report.comparison is None
+        scene.calm()
+        (spoilt, *_) = scene.marked()
+        scene.rig.mutate(op="update", message=spoilt["immutableId"], patch={"subject": "Spoilt"})
+        report = await scene.restore(Selection(mailbox=USER, folders=("archive",)))
+        assert report.exit_code == 3
+        assert report.comparison is not None
+        assert (report.comparison.different, report.comparison.changed) == (1, 0)
+        report = await scene.restore()
+        assert report.comparison is not None
+        assert (report.exit_code, report.comparison.changed) == (0, 1)
+
+
+async def copy_of(scene: Scene, message: dict[str, Any]) -> None:
+    """Copy a message within its folder, as a user may."""
+    async with GraphProbe(scene.rig.emulator) as probe:
+        path = f"users/{USER}/messages/{message['immutableId']}/copy"
+        answer = await probe.send("POST", path, {"destinationId": message["folderId"]})
+        assert answer.status == 201

@@ -12,9 +12,10 @@ from atlas_async.config.secret import Secret
 from atlas_async.config.settings import GraphSettings
 from atlas_async.emulator import Corpus, Emulator
 from atlas_async.errors import UsageError
-from atlas_async.model.restoring import Comparing, Conflict, Step
+from atlas_async.model.restoring import Comparing, Comparison, Conflict, Step
 from atlas_async.operations.restore import RestoreWish
 from atlas_async.operations.selection import Selection
+from atlas_async.restore.comparison import Comparer
 from tests.fakes.graph_probe import GraphProbe
 from tests.fakes.rig import USER, open_rig
 from tests.restore.scene import (
@@ -459,19 +460,27 @@ async def test_several_wishes_of_one_mailbox_wait_for_each_other() -> None:
         assert created(reports[1]) == counts["Archive",]
 
 
-async def test_counts_are_compared_and_what_is_gone_is_missing() -> None:
-    """What somebody removes while the restore runs shows as missing; so does what is changed."""
+async def test_counts_are_compared_and_what_is_changed_is_different(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What is not as it was sent when it is read back is told, and how."""
     async with open_scene(PLAIN) as scene:
         report = await scene.restore(comparing=Comparing.COUNTS)
         assert report.comparison is not None
         assert report.comparison.compared == scene.source().total()
-        first, second = scene.marked()[:2]
-        selection = Selection(mailbox=USER, folders=("sentitems",))
-        scene.rig.mutate(op="update", message=first["immutableId"], patch={"subject": "Changed"})
-        scene.rig.mutate(
-            op="update", message=second["immutableId"], patch={"isRead": not second["isRead"]}
-        )
-        report = await scene.restore(selection)
+        await scene.undo()
+        compare = Comparer.compare
+
+        async def changed_first(self: Comparer, *given: Any) -> Comparison:
+            first, second = scene.marked()[:2]
+            read = not second["isRead"]
+            change = {"subject": "Changed"}
+            scene.rig.mutate(op="update", message=first["immutableId"], patch=change)
+            scene.rig.mutate(op="update", message=second["immutableId"], patch={"isRead": read})
+            return await compare(self, *given)
+
+        monkeypatch.setattr(Comparer, "compare", changed_first)
+        report = await scene.restore()
         assert report.comparison is not None
         assert report.comparison.different == 2
         parts = {part for d in report.comparison.differences for part in d.parts}
