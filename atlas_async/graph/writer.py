@@ -6,7 +6,7 @@ sent again.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -50,7 +50,7 @@ BACK_BYTES: Final = 512 << 10
 ATTACH_TRIES: Final = 6
 ATTACH_PAUSE: Final = 0.75
 """Seconds before a message that was just created is looked for again, doubled each time."""
-_KEY: Final = "internetMessageId,subject,sentDateTime,receivedDateTime"
+_KEY: Final = "internetMessageId,subject,sentDateTime,receivedDateTime,isDraft"
 _COMPARED: Final = (
     "id,subject,body,from,sender,toRecipients,ccRecipients,bccRecipients,replyTo,receivedDateTime,"
     "sentDateTime,importance,isRead,isDraft,hasAttachments,internetMessageId,flag,categories"
@@ -257,7 +257,9 @@ class GraphWriter:
             self._unmarked.add(created)
         return created
 
-    async def create_from_mime(self, folder_id: str, mime: bytes, *, message_id: str) -> str:
+    async def create_from_mime(
+        self, folder_id: str, mime: bytes, *, message_id: str, before: Collection[str]
+    ) -> str:
         """Create a draft from MIME and return its id; see ``TargetMailbox``.
 
         Raises:
@@ -265,8 +267,6 @@ class GraphWriter:
             GraphError: See the other subclasses.
         """
         from base64 import b64encode  # noqa: PLC0415 -- rarely asked for
-
-        before = {item.object_id for item in await self.find(folder_id, message_id, "")}
 
         async def confirm() -> JsonObject | None:
             for found in await self.find(folder_id, message_id, ""):
@@ -280,12 +280,12 @@ class GraphWriter:
             self._where(),
             content=Content(data, MIME),
             success=WRITES,
-            confirm=confirm if message_id else None,
+            confirm=confirm,
         )
         self.bytes_sent += len(data)
         answer = await self._client.change(self._lane, call)
         if not isinstance(answer.get("id"), str):
-            found = await confirm() if message_id else None
+            found = await confirm()
             if found is None:
                 raise GraphTooLarge(
                     "Microsoft Graph took the MIME and created nothing", where=self._where()
@@ -545,7 +545,7 @@ def _present(item: JsonObject) -> Present:
     for found in properties if isinstance(properties, list) else ():
         if isinstance(found, dict) and str(found.get("id", "")).lower() == MARK_PROPERTY.lower():
             mark = str(found.get("value") or "")
-    return Present(str(item["id"]), message_identity(item), mark)
+    return Present(str(item["id"]), message_identity(item), mark, bool(item.get("isDraft")))
 
 
 def _is_sought(item: Present, key: str, mark: str) -> bool:

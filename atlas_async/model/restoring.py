@@ -81,6 +81,7 @@ class Present:
     object_id: str
     key: str
     mark: str
+    draft: bool = False
 
 
 @dataclass(frozen=True, slots=True)

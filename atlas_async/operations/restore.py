@@ -22,6 +22,7 @@ from atlas_async.model.source import JsonObject, Principal
 from atlas_async.operations.selection import Selected, Selection, select
 from atlas_async.operations.tenant import Tenant
 from atlas_async.pipeline.stop import StopSignal
+from atlas_async.restore.announced import note_announced
 from atlas_async.restore.job import list_jobs
 from atlas_async.restore.journal import Journal, kept_journal
 from atlas_async.restore.marks import job_id_of
@@ -321,6 +322,8 @@ async def undo_restore(
         await journal.load()
         undo = Undo(vault, writer, journal, emit=emit, stop=stop, report=report)
         try:
+            if not dry_run:
+                await note_announced(writer, journal)
             await undo.run()
         except AtlasError as error:
             report.error, report.hint = str(error), error.hint

@@ -12,6 +12,8 @@ from atlas_async.catalog.vault import Vault
 from atlas_async.model.message import message_identity
 from atlas_async.model.record import MessageRecord
 from atlas_async.model.restoring import Conflict, Step
+from atlas_async.restore.announced import find_announced
+from atlas_async.restore.enclosures import FROM_MIME
 from atlas_async.restore.existing import Existing, Shelf
 from atlas_async.restore.journal import Journal
 from atlas_async.restore.marks import mark_of, slot_of_mark, source_of
@@ -25,9 +27,10 @@ class Decision:
     """What to do with a message, and where.
 
     ``stored`` is its content where that had to be read, ``adopted`` the id of what this restore
-    has begun to make of it, ``others`` whether the folder has the message of somebody else,
-    ``replaces`` the id of the one that it replaces. ``message_id`` is what Graph knows it by, with
-    white space around it; ``key`` is what it is compared by.
+    has begun to make of it, ``from_mime`` whether that was made from its original, ``others``
+    whether the folder has the message of somebody else, ``replaces`` the id of the one that it
+    replaces. ``message_id`` is what Graph knows it by, with white space around it; ``key`` is what
+    it is compared by.
     """
 
     step: Step
@@ -37,6 +40,7 @@ class Decision:
     key: str
     stored: StoredMessage | None = None
     adopted: str = ""
+    from_mime: bool = False
     others: bool = False
     replaces: str = ""
     message_id: str = ""
@@ -77,6 +81,7 @@ class Decider:
         self._existing = existing
         self._whereabouts = whereabouts
         self._deciding: dict[str, anyio.Lock] = {}
+        self._adopted: set[str] = set()
         self.elsewhere: Counter[str] = Counter()
 
     async def decide(self, record: MessageRecord, place: Place) -> Decision:
@@ -100,7 +105,7 @@ class Decider:
             decision = Decision(Step.CREATE, place, mark, shelf, key, stored)
             decision.message_id = message_id
             decision.others = shelf.has(key)
-            if await self._is_done(decision):
+            if await self._is_done(decision, record):
                 decision.step = Step.ALREADY
             elif place.instead_of and await self._is_where_it_was(decision):
                 decision.step = Step.SKIP
@@ -134,9 +139,9 @@ class Decider:
         slot = slot_of_mark(decision.mark)
         half = self._journal.progress.incomplete.get(slot)
         if half is not None and await self._whereabouts.is_kept(half.target_id, place):
-            decision.adopted = half.target_id
+            decision.adopted, decision.from_mime = half.target_id, half.enclosed == FROM_MIME
         else:
-            decision.adopted = await self._marked(decision)
+            await self._adopt_marked(decision, record)
         return decision
 
     async def _is_where_it_was(self, decision: Decision) -> bool:
@@ -149,7 +154,7 @@ class Decider:
             return False
         return shelf.take(decision.key, source_of(decision.mark)) is not None
 
-    async def _is_done(self, decision: Decision) -> bool:
+    async def _is_done(self, decision: Decision, record: MessageRecord) -> bool:
         """Tell whether this restore has made the message already, all of it.
 
         Of one that it has begun, the id is noted in the decision.
@@ -166,17 +171,38 @@ class Decider:
             known = await self._journal.target_id_of(decision.mark)
             kept = bool(known) and await self._whereabouts.is_kept(known, decision.place)
             self.elsewhere[decision.place.folder_id] += kept and progress.is_due(slot)
-            return kept
-        if slot in progress.incomplete:
-            target_id = progress.incomplete[slot].target_id
-            if await self._whereabouts.is_kept(target_id, decision.place):
-                decision.adopted = target_id
+            if kept:
+                return True
+        elif slot in progress.incomplete:
+            half_made = progress.incomplete[slot]
+            if await self._whereabouts.is_kept(half_made.target_id, decision.place):
+                decision.adopted = half_made.target_id
+                decision.from_mime = half_made.enclosed == FROM_MIME
         elif there:
             # Made in the last moments before a kill: the mark is there, the journal knows nothing.
-            decision.adopted = await self._marked(decision)
+            await self._adopt_marked(decision, record)
+        if not decision.adopted:
+            await self._adopt_announced(decision)
         return False
 
-    async def _marked(self, decision: Decision) -> str:
-        place = decision.place
-        found = await self._target.find(place.folder_id, decision.message_id, decision.mark)
-        return next((item.object_id for item in found if item.mark == decision.mark), "")
+    async def _adopt_marked(self, decision: Decision, record: MessageRecord) -> None:
+        place, mark = decision.place, decision.mark
+        found = await self._target.find(place.folder_id, decision.message_id, mark)
+        marked = next((item for item in found if item.mark == mark), None)
+        if marked is not None:
+            decision.adopted = marked.object_id
+            told = slot_of_mark(mark) in self._journal.progress.announced
+            # Only MIME makes a draft of what was none; refused, it is created as others are.
+            decision.from_mime = told and marked.draft and not record["is_draft"]
+
+    async def _adopt_announced(self, decision: Decision) -> None:
+        """Find what was created from MIME in the last moments before a kill, without its mark."""
+        progress = self._journal.progress
+        told = progress.announced.get(slot_of_mark(decision.mark))
+        for item in await find_announced(self._target, told) if told is not None else ():
+            known = progress.fingerprint_of(item.object_id) is not None
+            if known or item.mark or item.object_id in self._adopted:
+                continue
+            self._adopted.add(item.object_id)
+            decision.adopted, decision.from_mime = item.object_id, True
+            return

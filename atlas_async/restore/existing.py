@@ -106,8 +106,7 @@ class Existing:
         target: The mailbox.
         job_id: Whose marks are this restore's own.
         count_of: Returns how many items a folder of the target holds, as far as is known.
-        made: Tells whether this restore has made the message with an id, for servers that do not
-            give marks back.
+        made: Tells whether this restore has made a message that shows no mark.
         few: The messages to restore are few and known, so that big folders need not be listed.
         names: Keep the ids of messages that this restore has not made.
     """
@@ -117,7 +116,7 @@ class Existing:
         target: TargetMailbox,
         job_id: str,
         count_of: Callable[[str], int],
-        made: Callable[[str], bool],
+        made: Callable[[Present], bool],
         *,
         few: bool,
         names: bool = False,
@@ -172,4 +171,4 @@ class Existing:
             shelf.note(found, ours=self._is_own(found))
 
     def _is_own(self, present: Present) -> bool:
-        return present.mark.startswith(self._own) or self._made(present.object_id)
+        return present.mark.startswith(self._own) or self._made(present)

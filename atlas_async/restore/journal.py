@@ -24,7 +24,7 @@ from atlas_async.errors import AtlasError, FormatError, SnapshotNotFound
 from atlas_async.model.restoring import RestoreJob
 from atlas_async.restore.job import document_of, job_key, read_job
 from atlas_async.restore.marks import half_slot, slot_of_mark
-from atlas_async.restore.progress import Made, Progress, Replaced
+from atlas_async.restore.progress import Announced, Made, Progress, Replaced
 from atlas_async.store.base import list_all
 
 FLUSH_SECONDS: Final = 5.0
@@ -113,6 +113,13 @@ class Journal:
                 made.complete,
             ]
         )
+
+    async def announce(self, announced: Announced) -> None:
+        """Note, durably, what is about to be created from MIME."""
+        self.progress.announce(announced)
+        told = announced
+        self._add(["announced", told.mark, told.folder_id, told.message_id, list(told.before)])
+        await self.flush()
 
     async def intend(self, paths: Iterable[tuple[str, ...]]) -> None:
         """Note, durably, folders that are absent and will be made: their names from the root."""

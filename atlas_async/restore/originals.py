@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -15,9 +14,10 @@ from atlas_async.model.source import JsonObject
 from atlas_async.restore.delivery import Delivered
 from atlas_async.restore.enclosures import FROM_MIME, Enclosed, is_refusal
 from atlas_async.restore.fingerprint import fingerprint_of_letter
+from atlas_async.restore.journal import Journal
 from atlas_async.restore.letter import LONGEST_HEADERS, letter_of
 from atlas_async.restore.ports import TargetMailbox
-from atlas_async.restore.progress import Made
+from atlas_async.restore.progress import Announced, Made
 
 LARGEST: Final = 2_200_000
 """Bytes of MIME up to which Graph has been seen to create a message (graph-docs, issue 3079)."""
@@ -30,7 +30,8 @@ class Originals:
     Args:
         vault: The mailbox that is restored from.
         target: The mailbox that is restored to.
-        begun: Told of a message that is there and has neither its state nor its mark yet.
+        journal: Told of a message before it is created, and when it is there and has neither its
+            state nor its mark yet.
         wanted: Create messages from it.
     """
 
@@ -38,11 +39,11 @@ class Originals:
         self,
         vault: Vault,
         target: TargetMailbox,
-        begun: Callable[[Made], None],
+        journal: Journal,
         *,
         wanted: bool,
     ) -> None:
-        self._begun = begun
+        self._journal = journal
         self._vault = vault
         self._target = target
         self._wanted = wanted
@@ -50,30 +51,35 @@ class Originals:
     async def create(self, stored: StoredMessage, folder_id: str, *, mark: str) -> Delivered | None:
         """Create a draft from the original; None where that is not wanted or not possible.
 
+        Without an internet message id nothing would tell it from others after a kill.
+
         Raises: as ``Delivery.create``.
         """
         size = self._size(stored.record)
-        if size is None:
+        message_id = str(stored.resource.get("internetMessageId") or "")
+        if size is None or not message_id.strip():
             return None
         mime = await self._first(stored.record, size)
-        message_id = str(stored.resource.get("internetMessageId") or "")
+        found = await self._target.find(folder_id, message_id, "")
+        before = tuple(item.object_id for item in found)
+        await self._journal.announce(Announced(mark, folder_id, message_id, before))
         try:
-            target_id = await self._target.create_from_mime(folder_id, mime, message_id=message_id)
+            target_id = await self._target.create_from_mime(
+                folder_id, mime, message_id=message_id, before=before
+            )
         except GraphError as error:
             if not is_refusal(error):
                 raise
             return None
         delivered = self._delivered(stored, target_id, folder_id, mark)
-        self._begun(replace(delivered.made, complete=False))
+        self._journal.made(replace(delivered.made, complete=False))
         await self._mark(stored, target_id, mark)
         return delivered
 
     async def resume(
         self, stored: StoredMessage, target_id: str, folder_id: str, *, mark: str
-    ) -> Delivered | None:
-        """Complete a message that an earlier run has created; None as for ``create``."""
-        if self._size(stored.record) is None:
-            return None
+    ) -> Delivered:
+        """Complete a message that an earlier run has created from its original."""
         await self._mark(stored, target_id, mark)
         return self._delivered(stored, target_id, folder_id, mark)
 

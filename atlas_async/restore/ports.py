@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -105,8 +105,13 @@ class TargetMailbox(Protocol):
         """
         ...
 
-    async def create_from_mime(self, folder_id: str, mime: bytes, *, message_id: str) -> str:
-        """Create a draft from MIME and return its id."""
+    async def create_from_mime(
+        self, folder_id: str, mime: bytes, *, message_id: str, before: Collection[str]
+    ) -> str:
+        """Create a draft from MIME and return its id.
+
+        ``before`` are the messages of its ``message_id`` that the folder has already.
+        """
         ...
 
     async def update_message(self, object_id: str, patch: JsonObject) -> None:

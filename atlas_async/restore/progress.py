@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from atlas_async.catalog.slots import SlotSet, SlotTable
+from atlas_async.model.restoring import Present
 from atlas_async.restore.marks import slot_of_mark
 
 _LOW: Final = 0xFFFFFFFF
@@ -35,6 +36,25 @@ class Replaced:
     mark: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """A message that is about to be created from MIME, without its mark.
+
+    ``before`` are the messages of its internet message id that the folder had until then.
+    """
+
+    mark: str
+    folder_id: str
+    message_id: str
+    before: tuple[str, ...]
+
+    def fits(self, item: Present) -> bool:
+        """Tell whether a message of the folder may be this one: a draft that was not there."""
+        if item.mark or not item.draft or item.object_id in self.before:
+            return False
+        return item.key == self.message_id.strip()
+
+
 class Progress:
     """What the parts of a restore say, in 100 bytes a message.
 
@@ -45,6 +65,7 @@ class Progress:
     def __init__(self) -> None:
         self.complete = SlotSet()
         self.incomplete: dict[int, Made] = {}
+        self.announced: dict[int, Announced] = {}
         self._high = SlotTable()
         self._low = SlotTable()
         self._enclosed = SlotTable()
@@ -70,6 +91,11 @@ class Progress:
             made = Made(*values)
             self.note(made)
             self.locate(made.mark, number)
+        elif kind == "announced":
+            mark, folder_id, message_id, before = values
+            self.announce(
+                Announced(str(mark), str(folder_id), str(message_id), tuple(map(str, before)))
+            )
         elif kind == "absent":
             self.absent.update(tuple(map(str, path)) for path in values[0])
         elif kind == "folder":
@@ -82,6 +108,11 @@ class Progress:
             self.__init__()  # type: ignore[misc]  # all that was done is taken back
             self.undone = True
             self.begin = number, place + 1
+
+    def announce(self, announced: Announced) -> None:
+        """Take in what is about to be created from MIME."""
+        self.undone = False
+        self.announced[slot_of_mark(announced.mark)] = announced
 
     def note(self, made: Made) -> None:
         """Take in a message that was created, or completed."""
@@ -99,6 +130,7 @@ class Progress:
         self._low[target] = made.fingerprint & _LOW
         self._enclosed[target] = made.enclosed & _LOW
         self._targets[slot] = target >> 32
+        self.announced.pop(slot, None)
         if made.complete:
             self.complete.add(slot)
             self.incomplete.pop(slot, None)

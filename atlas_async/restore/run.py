@@ -31,6 +31,7 @@ from atlas_async.model.restoring import (
     Comparing,
     Conflict,
     FolderOutcome,
+    Present,
     RestoreFailure,
     RestoreOptions,
     RestoreReport,
@@ -38,6 +39,7 @@ from atlas_async.model.restoring import (
 )
 from atlas_async.model.source import Folder, FolderListing
 from atlas_async.pipeline.stop import StopSignal
+from atlas_async.restore.announced import Unmarked
 from atlas_async.restore.comparison import Comparer
 from atlas_async.restore.decision import Decider, Decision
 from atlas_async.restore.delivery import Delivered, Delivery
@@ -135,7 +137,7 @@ class MailboxRestore:
         self._around = around
         self.report = report
         self._delivery = Delivery(chosen.vault, target, journal.made)
-        self._originals = Originals(chosen.vault, target, journal.made, wanted=options.originals)
+        self._originals = Originals(chosen.vault, target, journal, wanted=options.originals)
         self._folders: dict[str, FolderOutcome] = {}
         self._into: set[str] = set()
         self._transients = 0
@@ -198,6 +200,7 @@ class MailboxRestore:
         counts = {folder.id: folder.total_items for folder in listing.folders}
         self._whereabouts = Whereabouts(self._target, listing)
         self._placement = self._placing(listing, dry_run=self._options.dry_run)
+        self._unmarked = Unmarked(self._journal.progress.announced.values())
         few = self._around.few is not None and self._around.few <= FEW
         existing = Existing(
             self._target,
@@ -246,8 +249,10 @@ class MailboxRestore:
             await trial.place(folder.id, self._chosen.folder_path(folder.id))
         return list(trial.absent)
 
-    def _is_made(self, target_id: str) -> bool:
-        return self._journal.progress.fingerprint_of(target_id) is not None
+    def _is_made(self, present: Present) -> bool:
+        """Tell whether this restore has made a message: servers may not give marks back."""
+        made = self._journal.progress.fingerprint_of(present.object_id) is not None
+        return made or self._unmarked.has(present)
 
     async def _make_root(self) -> None:
         if not self._options.in_place:
@@ -357,10 +362,8 @@ class MailboxRestore:
     async def _deliver(self, stored: StoredMessage, decision: Decision) -> Delivered:
         folder_id, mark = decision.place.folder_id, decision.mark
         if decision.adopted:
-            begun = await self._originals.resume(stored, decision.adopted, folder_id, mark=mark)
-            return begun or await self._delivery.resume(
-                stored, decision.adopted, folder_id, mark=mark
-            )
+            resume = self._originals.resume if decision.from_mime else self._delivery.resume
+            return await resume(stored, decision.adopted, folder_id, mark=mark)
         original = await self._originals.create(stored, folder_id, mark=mark)
         if original is not None:
             return original

@@ -43,7 +43,11 @@ def existing(
 ) -> Existing:
     """Return what looks into a box."""
     return Existing(
-        cast("TargetMailbox", box), "job", lambda _: count, lambda target: target in made, few=few
+        cast("TargetMailbox", box),
+        "job",
+        lambda _: count,
+        lambda item: item.object_id in made,
+        few=few,
     )
 
 
