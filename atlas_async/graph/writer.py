@@ -220,6 +220,17 @@ class GraphWriter:
             return None
         return str(answer.document.get("parentFolderId") or "")
 
+    async def preview_of(self, object_id: str) -> str:
+        """Return the first characters of a message's text; see ``TargetMailbox``.
+
+        Raises:
+            GraphNotFound: The message is gone.
+            GraphError: See the other subclasses.
+        """
+        url = self._url("messages", object_id, query={"$select": "id,bodyPreview"})
+        answer = await self._client.fetch(self._lane, Call(url, self._where(object_id)))
+        return str(answer.document.get("bodyPreview") or "")
+
     async def create_message(
         self, folder_id: str, letter: JsonObject, *, mark: str, alone: bool
     ) -> str:

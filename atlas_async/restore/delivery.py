@@ -127,7 +127,8 @@ class Delivery:
         letter = letter_of(stored.resource, mark=mark)
         attachments = stored.record.get("attachments", [])
         body: Body | None = None
-        if len(dump_json(letter.body)) > REQUEST_BYTES:
+        too_large = len(dump_json(letter.body)) > REQUEST_BYTES
+        if too_large or await self._says_attached(letter, target_id):
             letter, body = _without_body(letter)
         there: Counter[str] = Counter()
         if attachments or body is not None:
@@ -148,6 +149,12 @@ class Delivery:
             body = None
         posted = Posted(target_id, letter, [], body)
         return await self._finish(posted, folder_id, mark, missing, there, enclosed)
+
+    async def _says_attached(self, letter: Letter, target_id: str) -> bool:
+        """Tell whether a message was created without its body: the server refused its size."""
+        if _is_note(str((letter.body.get("body") or {}).get("content") or "")):
+            return False
+        return _is_note(await self._target.preview_of(target_id))
 
     async def _finish(
         self,
@@ -204,6 +211,10 @@ def _with_less(wanted: Posted, error: GraphError) -> Posted | None:
         return replace(wanted, letter=letter, body=body)
     simpler = plainer(wanted.letter)
     return None if simpler.body == wanted.letter.body else replace(wanted, letter=simpler)
+
+
+def _is_note(text: str) -> bool:
+    return " ".join(text.split()).startswith(BODY_NOTE)
 
 
 def _without_body(letter: Letter) -> tuple[Letter, Body]:

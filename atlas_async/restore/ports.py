@@ -91,6 +91,10 @@ class TargetMailbox(Protocol):
         """Return the id of the folder a message is in, deleted or not; None when it is gone."""
         ...
 
+    async def preview_of(self, object_id: str) -> str:
+        """Return the first characters of a message's text, 255 at most."""
+        ...
+
     async def create_message(
         self, folder_id: str, letter: JsonObject, *, mark: str, alone: bool
     ) -> str:

@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from atlas_async.config.settings import Limits
+from atlas_async.errors import GraphTooLarge
+from atlas_async.graph.writer import GraphWriter
+from atlas_async.model.message import dump_json
 from atlas_async.model.restoring import Comparing, Step
+from atlas_async.model.source import JsonObject
 from atlas_async.operations.selection import Selection
 from tests.fakes.graph_probe import GraphProbe
 from tests.fakes.rig import USER, open_rig
@@ -111,3 +117,36 @@ async def copy_of(scene: Scene, message: dict[str, Any]) -> None:
         path = f"users/{USER}/messages/{message['immutableId']}/copy"
         answer = await probe.send("POST", path, {"destinationId": message["folderId"]})
         assert answer.status == 201
+
+
+@pytest.mark.parametrize("journal", ["kept", "lost"])
+async def test_a_body_that_was_to_be_attached_is_attached_by_the_next_run(
+    journal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server refused the size of the message, below the limit that is known; then a kill."""
+    create = GraphWriter.create_message
+
+    async def refusing(self: GraphWriter, folder: str, letter: JsonObject, **named: Any) -> str:
+        if len(dump_json(letter)) > 500_000:
+            raise GraphTooLarge("too large", status=413)
+        return await create(self, folder, letter, **named)
+
+    monkeypatch.setattr(GraphWriter, "create_message", refusing)
+    async with open_rig(FEW, limits=Limits(), clock=BriskClock()) as rig:
+        body = "<html>" + "<p>hello world</p>" * 60_000 + "</html>"
+        rig.mutate(op="create", folder="inbox", subject="Long", body=body)
+        await rig.back_up_user()
+        scene = Scene(rig, rig.truth())
+        scene.fault(method="POST", path="/attachments$", status=503, count=-1)
+        assert (await scene.restore(INBOX)).exit_code != 0
+        scene.calm()
+        if journal == "lost":
+            for key in rig.keys("catalog/"):
+                if "/restores/" in key and "/parts/" in key:
+                    del rig.bucket.objects[key]
+        report = await scene.restore(INBOX)
+        assert report.exit_code == 0, (report.failures, report.comparison)
+        (long,) = [m for m in scene.marked() if m["subject"] == "Long"]
+        assert [a["name"] for a in long["attachments"]] == ["message body.html"]
+        (source,) = [m for m in scene.before["messages"] if m["subject"] == "Long"]
+        assert long["attachments"][0]["sha256"] == source["bodySha"]
