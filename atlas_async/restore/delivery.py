@@ -24,6 +24,7 @@ from atlas_async.restore.enclosures import (
     fitting,
     is_refusal,
     line_of_file,
+    note_name,
 )
 from atlas_async.restore.fingerprint import fingerprint_of_letter
 from atlas_async.restore.letter import Letter, letter_of, plainer
@@ -141,6 +142,7 @@ class Delivery:
                 if there[name] > seen[name]:
                     seen[name] += 1
                     enclosed.lines.append(line)
+                    note_name(attachment, enclosed)
                     break
             else:
                 missing.append(attachment)

@@ -51,6 +51,8 @@ REQUEST_BYTES: Final = 3_900_000
 """Bytes of a request that creates a message; Graph refuses more than 4 MB."""
 ATTACHMENT_FRAME: Final = 700
 """Bytes that an attachment takes in a request beside its content, with a long name."""
+NAMELESS: Final = "attachment"
+"""What an attachment without a name becomes: Graph takes none whose name is empty."""
 REFERENCE: Final = "#microsoft.graph.referenceAttachment"
 FROM_MIME: Final = 0xFFFFFFFF
 """In place of a digest: the server has made the attachments from MIME, with names of its own."""
@@ -206,6 +208,7 @@ class Encloser:
         for item in within:
             name = str(item.resource["name"])
             self._added(name, names, enclosed, line_of_file(name, item.attachment["checksum"]))
+            note_name(item.attachment, enclosed)
 
     async def add_text(self, object_id: str, name: str, content_type: str, data: bytes) -> None:
         """Add a body as a file."""
@@ -251,6 +254,7 @@ class Encloser:
                 await self._add_item(object_id, attachment, names, enclosed)
             else:
                 await self._add_file(object_id, attachment, name, names, enclosed)
+            note_name(attachment, enclosed)
         except IntegrityError as error:
             enclosed.unsent.append(_damaged(attachment, error))
         except GraphError as error:
@@ -417,9 +421,15 @@ def _shortcut(name: str, url: object) -> tuple[str, bytes]:
     return f"{name}.txt", told.encode("utf-8", "replace")
 
 
+def note_name(attachment: AttachmentRecord, enclosed: Enclosed) -> None:
+    """Say of an attachment without a name that it has one now."""
+    if not attachment["name"]:
+        enclosed.adjusted.append(f"an attachment without a name is now {NAMELESS!r}")
+
+
 def _name_of(attachment: AttachmentRecord) -> str:
-    """Return a name that Graph takes: it must not be empty."""
-    return attachment["name"] or "attachment"
+    """Return a name that Graph takes."""
+    return attachment["name"] or NAMELESS
 
 
 def _damaged(attachment: AttachmentRecord, error: IntegrityError) -> Unsent:

@@ -22,6 +22,7 @@ SUBMITTED: Final = "SystemTime 0x0039"
 """PidTagClientSubmitTime, shown as sentDateTime."""
 TRANSPORT_HEADERS: Final = "String 0x007D"
 """PidTagTransportMessageHeaders, shown as internetMessageHeaders."""
+RECEIPTS: Final = {"isReadReceiptRequested": "read", "isDeliveryReceiptRequested": "delivery"}
 LONGEST_HEADERS: Final = 60_000
 """Characters of headers that are sent along; more would not add to what a person looks for."""
 KEPT_CONTROLS: Final = frozenset("\t\n\r")
@@ -55,6 +56,7 @@ def letter_of(resource: JsonObject, *, mark: str, headers: str = "") -> Letter:
     flag = resource.get("flag")
     if isinstance(flag, dict) and flag.get("flagStatus"):
         letter.body["flag"] = {k: v for k, v in flag.items() if not k.startswith("@")}
+    letter.adjusted += _left_out(resource)
     letter.body["singleValueExtendedProperties"] = list(_properties(resource, mark, headers))
     return letter
 
@@ -99,6 +101,21 @@ def _add_recipients(letter: Letter, resource: JsonObject, name: str) -> None:
     for item in given:
         if not _address_of(item):
             letter.adjusted.append(f"{name}: {_shown(item)!r} is no address: left out")
+
+
+def _left_out(resource: JsonObject) -> list[str]:
+    """Say what a message had that creating it anew does not give it."""
+    told = []
+    kind = str(resource.get("@odata.type") or "").rpartition(".")[2].lower()
+    if kind.startswith("eventmessage") or resource.get("meetingMessageType"):
+        told.append("it belongs to a meeting: a plain message now, that can be read and no more")
+    for name, receipt in RECEIPTS.items():
+        if resource.get(name) is True:
+            # Set on a received message, it would have Exchange send one when that is read anew.
+            told.append(f"the request for a {receipt} receipt was left out")
+    if str(resource.get("inferenceClassification") or "").lower() == "other":
+        told.append("it was in 'Other', not in the focused inbox: Exchange decides that anew")
+    return told
 
 
 def _address_of(holder: object) -> str:

@@ -188,3 +188,19 @@ async def test_without_an_id_other_selections_find_what_was_restored(
         report = await scene.restore(INBOX, in_place=True, conflict=Conflict.REPLACE)
         assert created(report) == 0
         assert odd(scene) == {("Inbox", "odd 0"): 1, ("Deleted Items", "odd 0"): 1}
+
+
+async def test_an_attachment_without_a_name_gets_one_and_that_is_told() -> None:
+    """Small ones that go along, and large ones that are added."""
+    async with open_rig(FEW, limits=Limits(), clock=BriskClock()) as rig:
+        parts = [{"name": "", "size": size, "seed": size} for size in (5, 3_500_000)]
+        rig.mutate(op="create", folder="inbox", subject="Nameless", attachments=parts)
+        await rig.back_up_user()
+        scene = Scene(rig, rig.truth())
+        report = await scene.restore(INBOX)
+        assert report.exit_code == 0
+        assert [a.text for a in report.adjustments] == [
+            "an attachment without a name is now 'attachment'"
+        ] * 2
+        (made,) = [m for m in scene.marked() if m["subject"] == "Nameless"]
+        assert [a["name"] for a in made["attachments"]] == ["attachment"] * 2

@@ -234,3 +234,22 @@ def test_a_draft_is_compared_without_times() -> None:
     assert fingerprint(one) == fingerprint({**one, "receivedDateTime": "2027-01-01T00:00:00Z"})
     assert differing(fingerprint(one), fingerprint(message())) == ("times", "state")
     assert fingerprint_of_letter(letter_of(one, mark="m").body) == fingerprint(one)
+
+
+def test_what_creating_it_anew_does_not_give_back_is_told() -> None:
+    """Meetings, receipts and the focused inbox, as far as the stored message holds them."""
+    for kind in ("eventMessage", "eventMessageRequest", "eventMessageResponse"):
+        letter = letter_of(message(**{"@odata.type": f"#microsoft.graph.{kind}"}), mark="j/m")
+        assert ["belongs to a meeting" in text for text in letter.adjusted] == [True]
+        assert "@odata.type" not in letter.body
+    plain = {"@odata.type": "#microsoft.graph.message", "inferenceClassification": "focused"}
+    silent = {"isReadReceiptRequested": False, "isDeliveryReceiptRequested": None}
+    assert not letter_of(message(**plain, **silent), mark="j/m").adjusted
+    asking = {"isReadReceiptRequested": True, "isDeliveryReceiptRequested": True}
+    letter = letter_of(message(**asking, inferenceClassification="other"), mark="j/m")
+    assert letter.adjusted == [
+        "the request for a read receipt was left out",
+        "the request for a delivery receipt was left out",
+        "it was in 'Other', not in the focused inbox: Exchange decides that anew",
+    ]
+    assert not asking.keys() & letter.body.keys()
