@@ -19,6 +19,7 @@ from atlas_async.errors import AtlasError, SnapshotNotFound, UsageError, discree
 from atlas_async.model.events import Event, MailboxNotice
 from atlas_async.model.restoring import RestoreJob, RestoreOptions, RestoreReport, UndoReport
 from atlas_async.model.source import JsonObject, Principal
+from atlas_async.operations.last_places import LastPlaces
 from atlas_async.operations.selection import Selected, Selection, select
 from atlas_async.operations.tenant import Tenant
 from atlas_async.pipeline.stop import StopSignal
@@ -162,9 +163,12 @@ class Restore:
         job = self._job(principal, wish, selected, options)
         report.job_id = job.job_id
 
+        several = len(selected.views) > 1 and selected.exact
+        chosen = LastPlaces(selected) if several else selected
+
         def run_of(journal: Journal) -> MailboxRestore:
             return MailboxRestore(
-                selected,
+                chosen,
                 mailbox,
                 options,
                 journal=journal,

@@ -72,8 +72,8 @@ class Selection:
 class Selected:
     """The messages that a selection means, of one mailbox.
 
-    ``exact`` is False where Atlas wrote: moves and deletions are not known then. ``notes`` are
-    sentences for a person about what was taken how.
+    ``views`` are the snapshots, oldest first. ``exact`` is False where Atlas wrote: moves and
+    deletions are not known then. ``notes`` are sentences for a person about what was taken how.
     """
 
     def __init__(
@@ -89,10 +89,10 @@ class Selected:
         self.exact = all(view.snapshot is not None for view in views)
         self.notes = tuple(notes)
         self.folders = _all_folders(views)
-        self._views = tuple(views)
+        self.views = tuple(views)
         self._by_id = {folder.id: folder for folder in self.folders}
         self._selection = selection
-        self._folder_ids = _chosen_folders(self.folders, selection)
+        self._folder_ids = _chosen_folders(views, selection)
         self._records: list[MessageRecord] | None = None
 
     @property
@@ -135,7 +135,7 @@ class Selected:
 
     async def not_stored(self) -> tuple[NotStored, ...]:
         """Return what the newest of the snapshots lacks of what was chosen, by its ledger."""
-        entries = await self._views[-1].not_stored()
+        entries = await self.views[-1].not_stored()
         if self._records is not None:
             chosen = {record["object_id"] for record in self._records}
             entries = tuple(entry for entry in entries if entry.object_id in chosen)
@@ -154,7 +154,7 @@ class Selected:
         if not wanted:
             return
         found: dict[str, MessageRecord] = {}
-        for view in reversed(self._views):
+        for view in reversed(self.views):
             for object_id in [name for name in wanted if name not in found]:
                 record = await view.find(object_id)
                 if record is not None:
@@ -185,21 +185,21 @@ class Selected:
         return {name: records[0] for name, records in matches.items()}
 
     async def _every(self) -> AsyncIterator[MessageRecord]:
-        if len(self._views) == 1:
-            async for record in self._views[0].messages():
+        if len(self.views) == 1:
+            async for record in self.views[0].messages():
                 yield record
             return
         if not self.exact:
             merged: dict[str, MessageRecord] = {}
-            for view in self._views:
+            for view in self.views:
                 async for record in view.messages():
                     merged[record["object_id"]] = record
             for record in merged.values():
                 yield record
             return
         where = segments_prefix(self.mailbox_id)
-        first = self._views[0].snapshot
-        batches = ever(self.vault, first.runs if first else (), _later_runs(self._views))
+        first = self.views[0].snapshot
+        batches = ever(self.vault, first.runs if first else (), _later_runs(self.views))
         while True:
             try:
                 batch = await anext(batches, None)
@@ -352,25 +352,30 @@ def _all_folders(views: Sequence[SnapshotView]) -> tuple[Folder, ...]:
     return tuple(sorted(found.values(), key=lambda folder: len(folder.path)))
 
 
-def _chosen_folders(folders: Sequence[Folder], selection: Selection) -> frozenset[str] | None:
+def _chosen_folders(views: Sequence[SnapshotView], selection: Selection) -> frozenset[str] | None:
+    """Return the ids of the folders that a selection names, as any of the snapshots names them."""
     if not selection.folders:
         return None
+    shown = [[item.folder for item in view.folders] for view in views]
     chosen: set[str] = set()
     for name in selection.folders:
-        named = folders_named(folders, name)
+        named = [folder for folders in shown for folder in folders_named(folders, name)]
         if not named:
-            unnamed = folders and not any(folder.path for folder in folders)
+            every = [folder for folders in shown for folder in folders]
+            unnamed = every and not any(folder.path for folder in every)
             hint = (
                 "Atlas recorded no names of folders: give the id that `atlas list -s` shows"
                 if unnamed
                 else "`atlas list -s SNAPSHOT` lists its folders"
             )
-            raise UsageError(f"the snapshot has no folder {name!r}", hint=hint)
+            having = "the snapshot has" if len(views) == 1 else "the snapshots of that time have"
+            raise UsageError(f"{having} no folder {name!r}", hint=hint)
         chosen.update(folder.id for folder in named)
     if selection.subtree:
-        for folder in folders:  # parents come first
-            if folder.parent_id in chosen:
-                chosen.add(folder.id)
+        for folders in shown:
+            for folder in folders:  # parents come first
+                if folder.parent_id in chosen:
+                    chosen.add(folder.id)
     return frozenset(chosen)
 
 

@@ -15,7 +15,6 @@ from atlas_async.clock import Clock
 from atlas_async.errors import (
     AtlasError,
     GraphError,
-    GraphItemError,
     GraphNotFound,
     GraphProtocolError,
     GraphThrottled,
@@ -48,6 +47,7 @@ from atlas_async.restore.journal import Journal
 from atlas_async.restore.originals import Originals
 from atlas_async.restore.placement import Place, Placement
 from atlas_async.restore.ports import TargetMailbox
+from atlas_async.restore.replacing import NOT_REPLACED, Replacer
 from atlas_async.restore.whereabouts import Whereabouts
 
 WORKERS: Final = 12
@@ -56,11 +56,6 @@ HEAVY_BYTES: Final = 512 << 10
 HEAVY: Final = 3
 """Messages that weigh more, at once: each is held several times over while it is sent. What a
 mailbox takes in five minutes is the limit for those, so that more of them gain nothing."""
-NOT_REPLACED: Final = "what it was to replace is not in its folder any more: it stays where it is"
-NOT_PUT_AWAY: Final = (
-    "it was created, but the message that it replaces is not found when it is to be moved to "
-    "Deleted Items, and is beside it: run the restore again"
-)
 TRANSIENTS: Final = 3
 """Messages in a row that fail for want of an answer, after which it is the network that fails."""
 
@@ -210,6 +205,7 @@ class MailboxRestore:
             few=few,
             names=self._options.conflict is Conflict.REPLACE,
         )
+        self._replacer = Replacer(self._target, self._journal, self._whereabouts)
         self._decider = Decider(
             self._chosen.vault,
             self._target,
@@ -352,7 +348,8 @@ class MailboxRestore:
         if decision.step is Step.REPLACE:
             # Not complete before the one it replaces is put away: a kill between is caught up on.
             self._journal.made(replace(delivered.made, complete=False))
-            if not await self._put_away(decision):
+            replaced = decision.replaces, decision.place.folder_id
+            if not await self._replacer.put_away(*replaced, mark=decision.mark):
                 delivered.adjusted.append(NOT_REPLACED)
                 decision.step = Step.CONTINUE if decision.adopted else Step.CREATE
         self._journal.made(delivered.made)
@@ -371,28 +368,6 @@ class MailboxRestore:
         return await self._delivery.create(
             stored, folder_id, mark=mark, alone=not decision.others, headers=headers
         )
-
-    async def _put_away(self, decision: Decision) -> bool:
-        """Move the message that is replaced to Deleted Items; its successor is there (R2).
-
-        False when it is not in its folder any more.
-
-        Raises:
-            GraphItemError: It is there still, and the server does not move it.
-        """
-        object_id, folder_id = decision.replaces, decision.place.folder_id
-        if await self._target.folder_of(object_id) != folder_id:
-            return False
-        self._journal.replaced(object_id, folder_id, mark=decision.mark)
-        await self._journal.flush()
-        if self._whereabouts.is_bin(folder_id):
-            # In Deleted Items itself there is only one place further down.
-            moved = await self._target.delete_message(object_id)
-        else:
-            moved = await self._target.move_message(object_id, "deleteditems")
-        if not moved and await self._target.folder_of(object_id) == folder_id:
-            raise GraphItemError(NOT_PUT_AWAY, where=f"message {object_id}")
-        return moved
 
     async def _make_empty_folders(self) -> None:
         if (
