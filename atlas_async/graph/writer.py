@@ -27,6 +27,7 @@ from atlas_async.graph.content import ContentBytes
 from atlas_async.graph.folders import FolderReader
 from atlas_async.graph.lane import Lane
 from atlas_async.graph.paging import LinkTrail, PageSizer, read_page
+from atlas_async.graph.removal import Remover
 from atlas_async.graph.uploads import (
     SESSIONS,
     OpenPieces,
@@ -42,7 +43,6 @@ JSON: Final = {"Content-Type": "application/json"}
 MIME: Final = {"Content-Type": "text/plain"}
 CREATED: Final = frozenset({201})
 """A create that is answered otherwise, as too large MIME is with 200, has created nothing."""
-DELETIONS: Final = "recoverableitemsdeletions"
 PRESENT_PAGE: Final = 500
 BACK_PAGE: Final = 50
 BACK_BYTES: Final = 512 << 10
@@ -97,7 +97,7 @@ class GraphWriter:
         self._attachments = AttachmentReader(client, lane, principal.user_id)
         self._able = _Abilities()
         self._root_id = ""
-        self._deletions = ""
+        self._remover = Remover(client, lane, principal.user_id)
         self.bytes_sent = 0
         self.repeated: set[str] = set()
         self._unmarked: set[str] = set()
@@ -213,12 +213,7 @@ class GraphWriter:
 
     async def folder_of(self, object_id: str) -> str | None:
         """Return the id of the folder a message is in, deleted or not; None when it is gone."""
-        url = self._url("messages", object_id, query={"$select": "id,parentFolderId"})
-        try:
-            answer = await self._client.fetch(self._lane, Call(url, self._where(object_id)))
-        except GraphNotFound:
-            return None
-        return str(answer.document.get("parentFolderId") or "")
+        return await self._remover.folder_of(object_id)
 
     async def preview_of(self, object_id: str) -> str:
         """Return the first characters of a message's text; see ``TargetMailbox``.
@@ -400,41 +395,11 @@ class GraphWriter:
 
     async def delete_message(self, object_id: str) -> bool:
         """Delete a message; False when it is not there any more."""
-
-        async def confirm() -> JsonObject | None:
-            # Deleted a second time, it could not be recovered any more.
-            folder_id = await self.folder_of(object_id)
-            return {} if folder_id in {None, await self._deletions_id()} else None
-
-        return await self._delete("messages", object_id, confirm=confirm)
-
-    async def _deletions_id(self) -> str:
-        """Return the id of the folder of messages that can be recovered; empty for none."""
-        if not self._deletions:
-            url = self._url("mailFolders", DELETIONS, query={"$select": "id"})
-            try:
-                answer = await self._client.fetch(self._lane, Call(url, self._where()))
-            except GraphNotFound:
-                return ""
-            self._deletions = _id_of(answer.document, self._where())
-        return self._deletions
+        return await self._remover.delete_message(object_id)
 
     async def delete_folder(self, folder_id: str) -> bool:
-        """Delete a folder that holds nothing; False when it holds anything.
-
-        Deleted once, a folder lies below Deleted Items; deleted again, it is gone.
-        """
-        query = {"$select": "id,totalItemCount,childFolderCount"}
-        url = self._url("mailFolders", folder_id, query=query)
-        try:
-            folder = (await self._client.fetch(self._lane, Call(url, self._where()))).document
-        except GraphNotFound:
-            return True
-        if folder.get("totalItemCount") or folder.get("childFolderCount"):
-            return False
-        await self._delete("mailFolders", folder_id)
-        await self._delete("mailFolders", folder_id)
-        return True
+        """Delete a folder that holds nothing; False when it holds anything."""
+        return await self._remover.delete_folder(folder_id)
 
     async def read_back(self, folder_id: str) -> AsyncIterator[list[JsonObject]]:
         """Yield the folder's messages with what is compared."""
@@ -484,22 +449,6 @@ class GraphWriter:
             confirm=confirm,
         )
         return await self._client.change(self._lane, call)
-
-    async def _delete(
-        self, *segments: str, confirm: Callable[[], Awaitable[JsonObject | None]] | None = None
-    ) -> bool:
-        call = Call(
-            self._url(*segments),
-            f"mailbox {self.mailbox_id}, {segments[-1]}",
-            method="DELETE",
-            success=WRITES,
-            confirm=confirm,
-        )
-        try:
-            await self._client.change(self._lane, call)
-        except GraphNotFound:
-            return False
-        return True
 
     async def _listing(
         self, folder_id: str, select: str, size: int, wanted: str | None = None

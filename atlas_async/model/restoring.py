@@ -86,9 +86,10 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class RestoreFailure:
-    """A message or attachment that was not restored.
+    """A message or attachment that was not restored, or not taken back.
 
-    ``kind`` is ``message`` or ``attachment``; ``integrity`` tells that the backup is damaged.
+    ``kind`` is ``message`` or ``attachment``, in undoing also ``folder``; ``integrity`` tells that
+    the backup is damaged.
     """
 
     kind: str
@@ -228,14 +229,21 @@ class RestoreReport:
 
 @dataclass(slots=True)
 class UndoReport:
-    """What taking a restore back did."""
+    """What taking a restore back did.
+
+    ``gone`` counts what was deleted before, ``kept`` what stays because what it replaced is lost,
+    ``not_put_back`` what was lost so, ``failed`` what another try may yet take back. ``begun_at``,
+    ``root``, ``in_place`` and ``created`` tell which restore it was.
+    """
 
     job_id: str
     mailbox_id: str
     target_id: str
     removed: int = 0
     gone: int = 0
+    kept: int = 0
     put_back: int = 0
+    not_put_back: int = 0
     folders_removed: int = 0
     folders_kept: list[tuple[str, ...]] = field(default_factory=list)
     failures: list[RestoreFailure] = field(default_factory=list)
@@ -253,7 +261,7 @@ class UndoReport:
             return self.error_code
         if self.interrupted:
             return 130
-        return 3 if self.failed else 0
+        return 3 if self.failed or self.kept or self.not_put_back else 0
 
 
 @dataclass(frozen=True, slots=True)

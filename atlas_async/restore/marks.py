@@ -10,6 +10,8 @@ from atlas_async.model.source import JsonObject
 
 JOB_DIGITS: Final = 16
 SOURCE_DIGITS: Final = 32
+NOBODYS: Final = "kept"
+"""In place of its mark, what a restored message has that undoing has left for good."""
 
 
 def job_id_of(parts: JsonObject) -> str:
