@@ -337,7 +337,7 @@ class Atlas:
 
         restore = Restore(
             self._opened,
-            (target or self.settings.graph or self.settings).tenant_id,
+            self._target_tenant(target),
             self._emit,
             stop or StopSignal(),
             mailboxes=self.settings.limits.mailboxes,
@@ -345,7 +345,10 @@ class Atlas:
         return await restore.run(self._target(target), wishes, options or RestoreOptions())
 
     async def restore_jobs(self, mailbox: str) -> list[RestoreJob]:
-        """Return the restores that were begun from a mailbox's snapshots, oldest first."""
+        """Return the restores that were begun from a mailbox's snapshots, oldest first.
+
+        Those that cannot be read are last; their ``problem`` says why.
+        """
         from atlas_async.operations.restore import restore_jobs  # noqa: PLC0415 -- start-up time
 
         return await restore_jobs(self._opened, mailbox)
@@ -369,7 +372,9 @@ class Atlas:
             stop: Ends it early, in order; running it again continues.
 
         Raises:
-            SnapshotNotFound, UsageError: There is no such restore, or it was taken back already.
+            SnapshotNotFound, UsageError: There is no such restore, it was taken back already, or it
+                restored to another tenant.
+            IntegrityError: It cannot be read.
             LockedError: A restore from this mailbox is under way.
             AuthError, StoreError, KeyMaterialError: As they come.
         """
@@ -379,6 +384,7 @@ class Atlas:
         return await undo_restore(
             self._opened,
             self._target(target),
+            self._target_tenant(target),
             mailbox,
             job_id,
             emit=self._emit,
@@ -414,6 +420,7 @@ class Atlas:
         drill = Drill(
             self._opened,
             self._target(target),
+            self._target_tenant(target),
             self._emit,
             stop or StopSignal(),
             version=await anyio.to_thread.run_sync(_version),
@@ -707,6 +714,10 @@ class Atlas:
         return partial(
             open_graph, settings, self.settings.limits, clock=self._clock, emit=self._emit
         )
+
+    def _target_tenant(self, settings: GraphSettings | None) -> str:
+        """Return the id of the tenant that is restored to."""
+        return (settings or self.settings.graph or self.settings).tenant_id
 
     def _hands(self, processes: int) -> OpenHands:
         """Return who does the mailboxes. Raises ``UsageError`` before anything is asked."""

@@ -51,6 +51,15 @@ LOOKED_AT: Final = 10
 RELEASE_SECONDS: Final = 10.0
 """How long a run that ends may take to give its lease back; then it is left to grow stale."""
 
+_DOING: Final = {
+    LeasePlace.BACKUP: "is backing this mailbox up",
+    LeasePlace.RESTORE: "is restoring from this mailbox, or taking a restore back",
+}
+_HELD: Final = {
+    LeasePlace.BACKUP: "another run holds this mailbox",
+    LeasePlace.RESTORE: "a restore from this mailbox is under way",
+}
+
 Notice = Callable[[str], None]
 
 
@@ -312,12 +321,12 @@ class Lease:
         if holder is None or await to_thread.run_sync(holder.has_ended):
             return True
         if watch.look(found):
-            self._notice(f"{holder} is backing this mailbox up; watching whether it is alive")
+            self._notice(f"{holder} {_DOING[self._place]}; watching whether it is alive")
         if watch.stale:
             return True
         if watch.over or self._give_up():
             raise LockedError(
-                f"another run holds this mailbox: {holder}",
+                f"{_HELD[self._place]}: {holder}",
                 where=self._mailbox_id,
                 hint="let it end, or wait for it with --lock-wait; one that died is taken over",
             )

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from atlas_async.model.restoring import RestoreOptions
     from atlas_async.operations.restore import RestoreWish
 
+_COMMON: Final = frozenset({"tenant", "config", "json", "quiet", "log_level", "debug"})
+BESIDE_JOBS: Final = _COMMON | {"jobs", "undo", "mailbox"}
+BESIDE_UNDO: Final = BESIDE_JOBS | {"target_config", "dry_run", "lock_wait"}
+"""Parameters that say something where no mail is chosen; all others do not."""
+
 ENDING: Final = exits.ending(
     (
         "atlas restore -m ann@contoso.com --dry-run           say what would be created",
@@ -32,6 +37,7 @@ ENDING: Final = exits.ending(
 
 
 def restore(
+    context: typer.Context,
     mailbox: choosing.Mailboxes = None,
     snapshot: choosing.Snapshot = None,
     at: choosing.At = None,
@@ -138,7 +144,8 @@ def restore(
     )
     common = Common(tenant, config, json, quiet, log_level, debug)
     if jobs or undo is not None:
-        _look_back(common, chosen.addresses(), undo, jobs, target_config, dry_run, lock_wait)
+        _refuse_choosing(context, undo, jobs)
+        _look_back(common, chosen.addresses(), undo, target_config, dry_run, lock_wait)
         return
     how = _options(in_place, root, on_conflict, originals, compare, dry_run)
     wishes = _wishes(chosen, to)
@@ -161,17 +168,33 @@ def restore(
     run(common, loaded, work)
 
 
+def _refuse_choosing(context: typer.Context, undo: str | None, jobs: bool) -> None:
+    """Refuse what would be passed over: a restore is listed, or taken back, as a whole.
+
+    Raises:
+        UsageError: Something was given that chooses mail or says how to restore it.
+    """
+    if jobs and undo is not None:
+        raise UsageError("--jobs and --undo exclude each other")
+    beside = BESIDE_JOBS if jobs else BESIDE_UNDO
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name not in beside and source is not None and source.name == "COMMANDLINE":
+            raise UsageError(
+                f"{parameter.opts[0]} does not go with {'--jobs' if jobs else '--undo'}",
+                hint="--jobs lists the restores of a mailbox, --undo takes one back as a whole",
+            )
+
+
 def _look_back(
     common: Common,
     mailboxes: list[str],
     undo: str | None,
-    jobs: bool,
     target_config: Path | None,
     dry_run: bool,
     lock_wait: str | None,
 ) -> None:
-    if jobs and undo is not None:
-        raise UsageError("--jobs and --undo exclude each other")
     if len(mailboxes) != 1:
         raise UsageError("one mailbox must be named with -m: the one that was restored from")
     (address,) = mailboxes

@@ -252,10 +252,18 @@ def _folders_table(report: RestoreReport) -> Table:
 
 
 def show_jobs(terminal: Terminal, mailbox: str, jobs: Sequence[RestoreJob]) -> int:
-    """Show the restores of a mailbox."""
+    """Show the restores of a mailbox; 16 where one cannot be read."""
+    damaged = [job for job in jobs if job.problem]
+    code = 16 if damaged else 0
     if terminal.json:
-        terminal.document({"mailbox_id": mailbox, "restores": [_job_document(job) for job in jobs]})
-        return 0
+        terminal.document(
+            {
+                "exit_code": code,
+                "mailbox_id": mailbox,
+                "restores": [_job_document(job) for job in jobs],
+            }
+        )
+        return code
     if not jobs:
         terminal.remark(f"nothing was restored from {visible(mailbox)}")
         return 0
@@ -263,6 +271,9 @@ def show_jobs(terminal: Terminal, mailbox: str, jobs: Sequence[RestoreJob]) -> i
     for title in ("restore", "begun", "into", "where", "created", "state"):
         table.add_column(title, justify="right" if title == "created" else "left", overflow="fold")
     for job in jobs:
+        if job.problem:
+            table.add_row(visible(job.job_id), "", "", "", "", "DAMAGED")
+            continue
         where = "in place" if job.in_place else visible(job.root)
         table.add_row(
             job.job_id,
@@ -273,10 +284,19 @@ def show_jobs(terminal: Terminal, mailbox: str, jobs: Sequence[RestoreJob]) -> i
             visible(job.state),
         )
     terminal.show(table)
-    return 0
+    for job in damaged:
+        terminal.show(f"{visible(job.job_id)} cannot be read: {visible(job.problem)}")
+    return code
 
 
 def _job_document(job: RestoreJob) -> Document:
+    if job.problem:
+        return {
+            "restore": job.job_id,
+            "mailbox_id": job.mailbox_id,
+            "state": job.state,
+            "problem": job.problem,
+        }
     return {
         "restore": job.job_id,
         "mailbox_id": job.mailbox_id,
@@ -296,44 +316,69 @@ def _job_document(job: RestoreJob) -> Document:
 def show_undo(terminal: Terminal, report: UndoReport) -> int:
     """Show what taking a restore back did."""
     if terminal.json:
-        terminal.document(
-            {
-                "restore": report.job_id,
-                "mailbox_id": report.mailbox_id,
-                "target": report.target_id,
-                "dry_run": report.dry_run,
-                "removed": report.removed,
-                "gone": report.gone,
-                "put_back": report.put_back,
-                "folders_removed": report.folders_removed,
-                "folders_kept": [list(path) for path in report.folders_kept],
-                "failed": report.failed,
-                "failures": [_failure_document(failure) for failure in report.failures],
-                "interrupted": report.interrupted,
-                "error": report.error,
-                "hint": report.hint,
-                "exit_code": report.exit_code,
-            }
-        )
+        terminal.document(_undo_document(report))
         return report.exit_code
+    if report.error:
+        terminal.show(f"{visible(report.target_id)}: {visible(report.error)}")
+        if report.hint:
+            terminal.show(f"  hint: {visible(report.hint)}")
+    where = "in place" if report.in_place else f"below {visible(report.root)!r}"
+    terminal.remark(
+        f"restore {visible(report.job_id)}, begun {date(report.begun_at)}, {where}: "
+        f"{count(report.created, 'message')} created"
+    )
+    terminal.show(f"{visible(report.target_id)}: {', '.join(_undo_counts(report))}")
+    for path in report.folders_kept:
+        terminal.show(f"  kept, as it holds other things: {folder_name(path)}")
+    for failure in report.failures[:SHOWN]:
+        place = f" in {folder_name(failure.folder)}" if failure.folder else ""
+        terminal.show(f"  {visible(failure.object_id)}{place}: {visible(failure.reason)}")
+    more = max(report.failed + report.kept, len(report.failures)) - SHOWN
+    if more > 0:
+        terminal.show(f"  ... and {more} more; --json lists them")
+    return report.exit_code
+
+
+def _undo_document(report: UndoReport) -> Document:
+    return {
+        "restore": report.job_id,
+        "mailbox_id": report.mailbox_id,
+        "target": report.target_id,
+        "begun_at": report.begun_at,
+        "root": report.root or None,
+        "in_place": report.in_place,
+        "created": report.created,
+        "dry_run": report.dry_run,
+        "removed": report.removed,
+        "gone": report.gone,
+        "kept": report.kept,
+        "put_back": report.put_back,
+        "not_put_back": report.not_put_back,
+        "folders_removed": report.folders_removed,
+        "folders_kept": [list(path) for path in report.folders_kept],
+        "failed": report.failed,
+        "failures": [_failure_document(failure) for failure in report.failures],
+        "interrupted": report.interrupted,
+        "error": report.error,
+        "hint": report.hint,
+        "exit_code": report.exit_code,
+    }
+
+
+def _undo_counts(report: UndoReport) -> list[str]:
     would = "would be " if report.dry_run else ""
     parts = [f"{count(report.removed, 'message')} {would}removed"]
     if report.gone:
         parts.append(f"{report.gone} gone already")
     if report.put_back:
         parts.append(f"{report.put_back} {would}put back")
+    if report.not_put_back:
+        parts.append(f"{report.not_put_back} CANNOT be put back any more")
+    if report.kept:
+        parts.append(f"{report.kept} left in their place")
     parts.append(f"{count(report.folders_removed, 'folder')} {would}removed")
     if report.failed:
         parts.append(f"{report.failed} FAILED")
     if report.interrupted:
         parts.append("interrupted: run it again to continue")
-    if report.error:
-        terminal.show(f"{visible(report.target_id)}: {visible(report.error)}")
-        if report.hint:
-            terminal.show(f"  hint: {visible(report.hint)}")
-    terminal.show(f"{visible(report.target_id)}: {', '.join(parts)}")
-    for path in report.folders_kept:
-        terminal.show(f"  kept, as it holds other things: {folder_name(path)}")
-    for failure in report.failures[:SHOWN]:
-        terminal.show(f"  {visible(failure.object_id)}: {visible(failure.reason)}")
-    return report.exit_code
+    return parts

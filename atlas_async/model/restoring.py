@@ -253,6 +253,10 @@ class UndoReport:
     error: str = ""
     hint: str = ""
     error_code: int = 0
+    begun_at: str = ""
+    root: str = ""
+    in_place: bool = False
+    created: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -268,7 +272,8 @@ class UndoReport:
 class RestoreJob:
     """A restore that was begun: what from, where to, and how far it came.
 
-    ``state`` is ``open``, ``done`` or ``undone``; times are ISO 8601.
+    ``state`` is ``open``, ``done`` or ``undone``; times are ISO 8601. Where the document cannot be
+    read, ``problem`` says why, ``state`` is ``damaged``, and only the two ids are known.
     """
 
     job_id: str
@@ -284,3 +289,23 @@ class RestoreJob:
     state: str
     changed_at: str
     created: int = 0
+    problem: str = ""
+
+    @classmethod
+    def damaged(cls, mailbox_id: str, job_id: str, problem: str) -> RestoreJob:
+        """Return what is known of a restore whose document cannot be read."""
+        return cls(
+            job_id,
+            mailbox_id,
+            target_tenant="",
+            target_id="",
+            target_user="",
+            snapshots=(),
+            root="",
+            in_place=False,
+            conflict=Conflict.SKIP,
+            begun_at="",
+            state="damaged",
+            changed_at="",
+            problem=problem,
+        )

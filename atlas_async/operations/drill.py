@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,14 @@ from atlas_async.model.drill import (
 )
 from atlas_async.model.events import DrillProgress, Event, RestoreProgress
 from atlas_async.model.record import MessageRecord
-from atlas_async.model.restoring import Comparing, Conflict, RestoreOptions, RestoreReport, Step
+from atlas_async.model.restoring import (
+    Comparing,
+    Conflict,
+    RestoreJob,
+    RestoreOptions,
+    RestoreReport,
+    Step,
+)
 from atlas_async.model.source import JsonObject
 from atlas_async.operations.listing import LOST_NEWEST, known_mailboxes, unknown_mailbox
 from atlas_async.operations.restore import (
@@ -48,7 +56,8 @@ from atlas_async.restore.letter import letter_of
 
 FORMAT: Final = 1
 ROOT: Final = "Restore drill"
-"""What the names of folders begin with that drills make; nothing else should."""
+"""What the names of folders begin with that drills make."""
+_ROOTS: Final = re.compile(rf"{ROOT} \d{{4}}-\d\d-\d\d \d{{6}}")
 SEED_BITS: Final = 48
 LACKS_CONTENT: Final = "the backup lacks its content"
 
@@ -59,6 +68,7 @@ class Drill:
     Args:
         tenant: Where the backups are.
         open_target: Opens the tenant whose mailbox is used, where one is.
+        target_tenant: The id of that tenant.
         emit: Takes events.
         stop: Ends it early, in order.
         version: Of the program, for the report.
@@ -68,6 +78,7 @@ class Drill:
         self,
         tenant: Tenant,
         open_target: OpenTarget,
+        target_tenant: str,
         emit: Callable[[Event], None],
         stop: StopSignal,
         *,
@@ -75,6 +86,7 @@ class Drill:
     ) -> None:
         self._tenant = tenant
         self._open_target = open_target
+        self._target_tenant = target_tenant
         self._emit = emit
         self._stop = stop
         self._version = version
@@ -199,19 +211,13 @@ class Drill:
     ) -> None:
         """Restore the sample, read it back, remove it; and what a drill left that was killed."""
         for job in await restore_jobs(self._tenant, box.mailbox_id):
-            if job.root.startswith(ROOT) and job.state != "undone":
+            if self._is_left(job):
                 await self._remove(job.job_id, job.target_id, box)
         if not sample:
             return
         await self._find_scratch(scratch)
         told = self._telling(box.mailbox_id, len(sample), "restored into the scratch mailbox")
-        restore = Restore(
-            self._tenant,
-            self._tenant.settings.graph.tenant_id if self._tenant.settings.graph else "",
-            told,
-            self._stop,
-            mailboxes=1,
-        )
+        restore = Restore(self._tenant, self._target_tenant, told, self._stop, mailboxes=1)
         moment = iso_millis(self._tenant.clock.now())
         options = RestoreOptions(
             root=f"{ROOT} {moment[:10]} {moment[11:19].replace(':', '')}",
@@ -231,6 +237,15 @@ class Drill:
         finally:
             if report.job_id:
                 await self._remove(report.job_id, report.target_id, box)
+
+    def _is_left(self, job: RestoreJob) -> bool:
+        """Tell whether a drill has made this and was killed; a user's own restore is left alone."""
+        return (
+            job.state in {"open", "done"}
+            and job.conflict is Conflict.COPY
+            and _ROOTS.fullmatch(job.root) is not None
+            and job.target_tenant == self._target_tenant
+        )
 
     def _take(self, report: RestoreReport, box: MailboxDrill) -> None:
         if report.error:
@@ -254,6 +269,7 @@ class Drill:
         undone = await undo_restore(
             self._tenant,
             self._open_target,
+            self._target_tenant,
             box.mailbox_id,
             job_id,
             emit=self._telling(box.mailbox_id, 0, "removed from the scratch mailbox"),

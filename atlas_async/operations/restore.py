@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,13 @@ import anyio
 from atlas_async.catalog.layout import LeasePlace
 from atlas_async.catalog.vault import Vault
 from atlas_async.clock import iso_millis
-from atlas_async.errors import AtlasError, SnapshotNotFound, UsageError, discreet_traceback
+from atlas_async.errors import (
+    AtlasError,
+    IntegrityError,
+    SnapshotNotFound,
+    UsageError,
+    discreet_traceback,
+)
 from atlas_async.model.events import Event, MailboxNotice
 from atlas_async.model.restoring import RestoreJob, RestoreOptions, RestoreReport, UndoReport
 from atlas_async.model.source import JsonObject, Principal
@@ -24,15 +31,18 @@ from atlas_async.operations.selection import Selected, Selection, select
 from atlas_async.operations.tenant import Tenant
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.restore.announced import note_announced
-from atlas_async.restore.job import list_jobs
+from atlas_async.restore.job import list_jobs, read_job
 from atlas_async.restore.journal import Journal, kept_journal
-from atlas_async.restore.marks import job_id_of
+from atlas_async.restore.marks import JOB_DIGITS, job_id_of
 from atlas_async.restore.ports import TargetMailbox
 from atlas_async.restore.run import Around, MailboxRestore
 from atlas_async.restore.undo import Undo
 
 logger = logging.getLogger("atlas_async.restore")
 SHORTEST_JOB: Final = 4
+LATEST: Final = "latest"
+_LISTED: Final = "`atlas restore --jobs -m ADDRESS` lists them"
+_WHOLE_ID: Final = re.compile(rf"[0-9a-f]{{{JOB_DIGITS}}}")
 
 
 class RestoreTarget(Protocol):
@@ -274,10 +284,9 @@ async def _restoring(
 
 
 async def restore_jobs(tenant: Tenant, mailbox: str) -> list[RestoreJob]:
-    """Return the restores of a mailbox, oldest first.
+    """Return the restores of a mailbox, oldest first; those that cannot be read are last.
 
     Raises:
-        IntegrityError: One cannot be read.
         StoreError, KeyMaterialError: The bucket cannot be opened.
     """
     await tenant.open_for_reading()
@@ -287,6 +296,7 @@ async def restore_jobs(tenant: Tenant, mailbox: str) -> list[RestoreJob]:
 async def undo_restore(
     tenant: Tenant,
     open_target: OpenTarget,
+    target_tenant: str,
     mailbox: str,
     job_id: str,
     *,
@@ -299,6 +309,7 @@ async def undo_restore(
     Args:
         tenant: Where its journal is.
         open_target: Opens the tenant that it restored to.
+        target_tenant: The id of that tenant.
         mailbox: The mailbox that it restored from.
         job_id: Its id, the beginning of it, or ``latest``.
         emit: Takes events.
@@ -307,14 +318,36 @@ async def undo_restore(
 
     Raises:
         SnapshotNotFound: There is no such restore.
-        UsageError: The beginning fits several, or it was taken back already.
+        UsageError: The beginning fits several, it was taken back already, or it restored to another
+            tenant.
+        IntegrityError: It cannot be read; or, of ``latest``, one that may be the latest.
         LockedError: A restore from this mailbox is under way.
         StoreError, KeyMaterialError, AuthError: As they come.
     """
     job = await _job_named(tenant, mailbox, job_id)
-    report = UndoReport(job.job_id, job.mailbox_id, job.target_id, dry_run=dry_run)
     if job.state == "undone":
-        raise UsageError(f"restore {job.job_id} was taken back already", where=job.mailbox_id)
+        raise UsageError(
+            f"the restore {_told(job)} was taken back already",
+            where=job.mailbox_id,
+            hint="an older one is named by its id: `atlas restore --jobs -m ADDRESS` lists them",
+        )
+    if job.target_tenant and job.target_tenant.lower() != target_tenant.lower():
+        raise UsageError(
+            f"the restore {job.job_id} went to the tenant {job.target_tenant}, not {target_tenant}",
+            where=job.mailbox_id,
+            hint="name that tenant's settings with --target-config FILE, as for the restore",
+        )
+    if job_id.strip().lower() == LATEST:
+        emit(MailboxNotice(job.mailbox_id, f"the latest restore is {_told(job)}"))
+    report = UndoReport(
+        job.job_id,
+        job.mailbox_id,
+        job.target_id,
+        dry_run=dry_run,
+        begun_at=job.begun_at,
+        root=job.root,
+        in_place=job.in_place,
+    )
     async with (
         _restoring(tenant, job.mailbox_id, emit, stop) as vault,
         open_target() as target,
@@ -324,6 +357,7 @@ async def undo_restore(
             await vault.before_commit()  # takes the lease: what was done until now is read then
         journal = Journal(vault, job, tenant.clock)
         await journal.load()
+        report.created = journal.progress.created
         undo = Undo(vault, writer, journal, emit=emit, stop=stop, report=report)
         try:
             if not dry_run:
@@ -336,18 +370,50 @@ async def undo_restore(
 
 
 async def _job_named(tenant: Tenant, mailbox: str, name: str) -> RestoreJob:
-    jobs = await restore_jobs(tenant, mailbox)
+    await tenant.open_for_reading()
+    vault = tenant.vault(mailbox.strip().lower())[0]
     wanted = name.strip().lower()
-    if wanted == "latest" and jobs:
-        alive = [job for job in jobs if job.state != "undone"]
-        made = [job for job in alive if job.created or job.state == "open"]
-        return max(made or alive or jobs, key=lambda job: job.changed_at)
+    if wanted == LATEST:
+        return _latest(await list_jobs(vault), mailbox)
+    if _WHOLE_ID.fullmatch(wanted):
+        return await read_job(vault, wanted)
     if len(wanted) < SHORTEST_JOB:
         raise UsageError(f"a restore is named by at least {SHORTEST_JOB} characters of its id")
-    found = [job for job in jobs if job.job_id.startswith(wanted)]
+    found = [job for job in await list_jobs(vault) if job.job_id.startswith(wanted)]
     if not found:
-        hint = "`atlas restore --jobs -m ADDRESS` lists them"
-        raise SnapshotNotFound(f"no restore {wanted!r}", where=mailbox, hint=hint)
+        raise SnapshotNotFound(f"no restore {wanted!r}", where=mailbox, hint=_LISTED)
     if len(found) > 1:
         raise UsageError(f"{wanted!r} is the beginning of {len(found)} restores")
-    return found[0]
+    (job,) = found
+    return await read_job(vault, job.job_id) if job.problem else job
+
+
+def _latest(jobs: Sequence[RestoreJob], mailbox: str) -> RestoreJob:
+    """Return the restore that was run, or taken back, last.
+
+    One that was taken back counts, so that asking twice never takes back an older one.
+    """
+    if not jobs:
+        raise SnapshotNotFound("nothing was restored yet", where=mailbox, hint=_LISTED)
+    for job in jobs:
+        if job.problem:
+            raise IntegrityError(
+                f"which restore is the latest is not known, as {job.job_id} cannot be read: "
+                f"{job.problem}",
+                hint="name the one to take back by its id; `atlas restore --jobs` lists them",
+            )
+    return max(jobs, key=lambda job: (job.changed_at, job.begun_at))
+
+
+def _told(job: RestoreJob) -> str:
+    """Return which restore it is, for somebody who knows what he restored but not its id."""
+    where = "in place" if job.in_place else f"below {job.root!r}"
+    told = f"{job.job_id}, begun {job.begun_at}, to {job.target_id}, {where}"
+    if job.state == "undone":
+        return told
+    made = f"{job.created} messages" if job.created != 1 else "1 message"
+    if job.state == "open":
+        made = f"which failed or was stopped, {made} recorded"
+    elif not job.created:
+        made = "which created nothing"
+    return f"{told}, {made}"

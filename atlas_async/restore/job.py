@@ -7,7 +7,7 @@ from typing import Final
 from atlas_async.catalog.document import FORMAT
 from atlas_async.catalog.layout import restores_prefix
 from atlas_async.catalog.vault import Vault
-from atlas_async.errors import FormatError, ObjectNotFound, SnapshotNotFound
+from atlas_async.errors import FormatError, IntegrityError, ObjectNotFound, SnapshotNotFound
 from atlas_async.model.restoring import Conflict, RestoreJob
 from atlas_async.model.source import JsonObject
 
@@ -20,20 +20,27 @@ def job_key(mailbox_id: str, job_id: str) -> str:
 
 
 async def list_jobs(vault: Vault) -> list[RestoreJob]:
-    """Return the restores of a mailbox, oldest first."""
+    """Return the restores of a mailbox, oldest first; those that cannot be read are last.
+
+    Raises:
+        StoreError: The store failed.
+    """
     prefix = restores_prefix(vault.mailbox_id)
     found: list[RestoreJob] = []
     token: str | None = None
     while True:
         page = await vault.store.list_page(prefix, delimiter="/", token=token)
         for child in page.prefixes:
+            job_id = child[len(prefix) : -1]
             try:
-                found.append(await read_job(vault, child[len(prefix) : -1]))
+                found.append(await read_job(vault, job_id))
             except SnapshotNotFound:
                 continue  # the leases lie beside the jobs
+            except IntegrityError as error:
+                found.append(RestoreJob.damaged(vault.mailbox_id, job_id, str(error)))
         token = page.token
         if token is None:
-            return sorted(found, key=lambda job: (job.begun_at, job.job_id))
+            return sorted(found, key=lambda job: (bool(job.problem), job.begun_at, job.job_id))
 
 
 async def read_job(vault: Vault, job_id: str) -> RestoreJob:

@@ -16,7 +16,7 @@ import pytest
 from atlas_async.catalog import holder
 from atlas_async.catalog import lease as leases
 from atlas_async.catalog.holder import Holder
-from atlas_async.catalog.layout import lease_key, lease_number, lease_prefix
+from atlas_async.catalog.layout import LeasePlace, lease_key, lease_number, lease_prefix
 from atlas_async.catalog.lease import STALE_SECONDS, BaseMoved, Lease, kept
 from atlas_async.clock import Clock, SystemClock
 from atlas_async.crypto.envelope import Sealer
@@ -115,6 +115,30 @@ async def test_live_rival_locks_out(before: int | None, monkeypatch: pytest.Monk
         await first.check()
     assert len(told) == 1
     assert bucket_of(first) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "held", "doing"),
+    [
+        (LeasePlace.BACKUP, "another run holds this mailbox", "is backing this mailbox up"),
+        (LeasePlace.RESTORE, "a restore from this mailbox is under way", "is restoring from"),
+    ],
+)
+async def test_who_waits_is_told_what_for(
+    place: LeasePlace, held: str, doing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restore that holds up another one is not called a backup."""
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.01)
+    bucket = MemoryBucket(exists=True)
+    first = lease_on(bucket, place=place)
+    told: list[str] = []
+    second = lease_on(bucket, notice=told.append, place=place)
+    async with kept(first):
+        await first.take()
+        with pytest.raises(LockedError, match=held):
+            await second.take()
+    assert len(told) == 1
+    assert doing in told[0]
 
 
 async def test_waiting_run_goes_on_when_the_other_ends(monkeypatch: pytest.MonkeyPatch) -> None:

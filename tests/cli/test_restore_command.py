@@ -198,6 +198,17 @@ def test_another_tenant_is_told_by_its_file_alone(
         ),
         (["--jobs"], "one mailbox must be named"),
         (["-m", ANN, "--jobs", "--undo", "latest"], "exclude each other"),
+        (["-m", ANN, "--undo", "latest", "-f", "Inbox"], "--folder does not go with --undo"),
+        (["-m", ANN, "--undo", "ab12", "--message", "x"], "--message does not go with --undo"),
+        (["-m", ANN, "--undo", "ab12", "--root", "R"], "--root does not go with --undo"),
+        (["-m", ANN, "--undo", "ab12", "-s", "01"], "--snapshot does not go with --undo"),
+        (["-m", ANN, "--undo", "ab12", "--to", BOB], "--to does not go with --undo"),
+        (["-m", ANN, "--undo", "ab12", "--subtree"], "--subtree does not go with --undo"),
+        (["--undo", "ab12", "--found", "-"], "--found does not go with --undo"),
+        (["-m", ANN, "--undo", "ab12", "--on-conflict", "skip"], "--on-conflict does not go"),
+        (["-m", ANN, "--undo", "ab12", "--received-from", "2026-01-01"], "--received-from does"),
+        (["-m", ANN, "--jobs", "-f", "Inbox"], "--folder does not go with --jobs"),
+        (["-m", ANN, "--jobs", "-n"], "--dry-run does not go with --jobs"),
         (["-m", ANN, "--target-config", "absent.json"], "absent.json"),
         (["-m", ANN, "--to", " "], "--to needs an address"),
     ],
@@ -326,3 +337,59 @@ def test_restores_are_listed_and_taken_back(atlas: Atlas, engine: FakeEngine) ->
     assert ended.code == 0
     assert "4 messages removed, 1 gone already, 2 put back, 1 folder removed" in ended.out
     assert "kept, as it holds other things: R / Inbox" in ended.out
+
+
+def test_what_goes_beside_taking_back(atlas: Atlas, engine: FakeEngine) -> None:
+    """What chooses no mail is taken: a dry run, waiting, and the options of every command."""
+    engine.undone = UndoReport("ab12", ANN, BOB, removed=4, dry_run=True)
+    ended = atlas("restore", "-m", ANN, "--undo", "ab12", "-n", "--lock-wait", "5s", "-q", "--json")
+    assert ended.code == 0, ended.err
+    assert engine.calls[-1][1]["dry_run"] is True
+
+
+def test_which_restore_was_taken_back_and_what_stays(atlas: Atlas, engine: FakeEngine) -> None:
+    """It is told apart by when, where and how much; what stays is named with its reason."""
+    report = UndoReport(
+        *("ab12", ANN, BOB),
+        begun_at="2026-04-20T11:30:00.000Z",
+        in_place=True,
+        created=5,
+        removed=4,
+        kept=1,
+        not_put_back=1,
+    )
+    report.failures.append(
+        RestoreFailure("message", "AAMk9", ("Inbox",), "", "Kept", "it stays: gone")
+    )
+    engine.undone = report
+    ended = atlas("restore", "-m", ANN, "--undo", "ab12")
+    assert ended.code == 3
+    assert "restore ab12, begun 2026-04-20 11:30:00Z, in place: 5 messages created" in ended.err
+    assert "4 messages removed, 1 CANNOT be put back any more, 1 left in their place" in ended.out
+    assert "AAMk9 in Inbox: it stays: gone" in ended.out
+    (document,) = atlas("restore", "-m", ANN, "--undo", "ab12", "--json").lines()
+    assert (document["kept"], document["not_put_back"], document["exit_code"]) == (1, 1, 3)
+    assert (document["begun_at"], document["root"], document["in_place"], document["created"]) == (
+        "2026-04-20T11:30:00.000Z",
+        None,
+        True,
+        5,
+    )
+
+
+def test_a_restore_that_cannot_be_read_is_listed_as_such(atlas: Atlas, engine: FakeEngine) -> None:
+    """It is named beside the others, and the exit code says that something is damaged."""
+    whole = RestoreJob(
+        *("ab12", ANN, "t", BOB, "u", ("s",), "R", False, Conflict.SKIP),
+        *("2026-04-20T11:30:00.000Z", "done", "", 4),
+    )
+    engine.jobs = [whole, RestoreJob.damaged(ANN, "cd34", "its seal is broken")]
+    ended = atlas("restore", "-m", ANN, "--jobs")
+    assert ended.code == 16
+    assert "ab12" in ended.out
+    assert "cd34 cannot be read: its seal is broken" in ended.out
+    (document,) = atlas("restore", "-m", ANN, "--jobs", "--json").lines()
+    assert document["exit_code"] == 16
+    listed = cast("list[dict[str, Any]]", document["restores"])
+    assert [job["state"] for job in listed] == ["done", "damaged"]
+    assert listed[1]["problem"] == "its seal is broken"

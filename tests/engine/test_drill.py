@@ -14,7 +14,7 @@ from atlas_async.errors import IntegrityError, SnapshotNotFound, UsageError
 from atlas_async.model.drill import DrillOptions, DrillReport
 from atlas_async.model.events import DrillProgress
 from atlas_async.model.record import MessageRecord, attachment_key, message_key
-from atlas_async.model.restoring import Comparing, RestoreOptions
+from atlas_async.model.restoring import Comparing, Conflict, RestoreOptions, Step
 from atlas_async.operations.restore import RestoreWish
 from atlas_async.operations.selection import Selection
 from atlas_async.pipeline.stop import StopSignal
@@ -205,13 +205,40 @@ async def test_what_a_killed_drill_left_is_removed_by_the_next() -> None:
     async with open_rig(TWO) as rig:
         await rig.backup([USER])
         before = {folder["id"] for folder in rig.truth(OTHER)["folders"]}
-        left = RestoreOptions(root="Restore drill 2026-04-20 113000", comparing=Comparing.NONE)
+        left = RestoreOptions(
+            root="Restore drill 2026-04-20 113000",
+            conflict=Conflict.COPY,
+            comparing=Comparing.NONE,
+        )
         async with rig.engine() as atlas:
             await atlas.restore([RestoreWish(Selection(mailbox=USER), OTHER)], left)
         assert {folder["id"] for folder in rig.truth(OTHER)["folders"]} > before
         report = await drill(rig, [USER], sample=3, scratch=OTHER)
         assert report.exit_code == 0
         assert {folder["id"] for folder in rig.truth(OTHER)["folders"]} == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        RestoreOptions(root="Restore drill of May", conflict=Conflict.COPY),
+        RestoreOptions(root="Restore drill 2026-04-20 113000"),
+    ],
+    ids=["another name", "another manner"],
+)
+async def test_a_restore_of_somebody_is_no_drill(options: RestoreOptions) -> None:
+    """Whatever its folder begins with: a drill removes what drills have made."""
+    async with open_rig(TWO) as rig:
+        await rig.backup([USER])
+        async with rig.engine() as atlas:
+            (mine,) = await atlas.restore([RestoreWish(Selection(mailbox=USER), OTHER)], options)
+        made = mine.total(Step.CREATE)
+        assert made > 0
+        report = await drill(rig, [USER], sample=3, scratch=OTHER)
+        assert report.exit_code == 0
+        async with rig.engine() as atlas:
+            states = {job.job_id: job.state for job in await atlas.restore_jobs(USER)}
+        assert states[mine.job_id] == "done"
 
 
 async def test_a_mailbox_that_cannot_be_written_fails_its_drill() -> None:

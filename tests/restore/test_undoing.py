@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 
+from atlas_async.errors import IntegrityError, SnapshotNotFound, UsageError
 from atlas_async.graph.removal import Remover
+from atlas_async.model.events import MailboxNotice
 from atlas_async.model.restoring import Conflict
 from atlas_async.operations.selection import Selection
-from atlas_async.restore import undo
-from atlas_async.restore.journal import Journal
+from atlas_async.restore import journal, undo
+from atlas_async.restore.job import job_key
+from atlas_async.restore.journal import Journal, part_prefix
 from tests.fakes.rig import USER
 from tests.restore.scene import FEW, ROOT, Scene, brisk_scene, created, mark_of
 
@@ -214,7 +218,8 @@ async def test_a_folder_that_gets_mail_while_it_is_deleted_comes_back(
     async with brisk_scene(corpus=FEW) as scene:
         await scene.restore()
         (folder,) = [f for f in scene.rig.truth()["folders"] if f["path"] == [ROOT, "Inbox"]]
-        delete, arrived = Remover._delete, []
+        delete = Remover._delete
+        arrived: list[object] = []
 
         async def late(self: Remover, kind: str, object_id: str, confirm: Any) -> bool:
             if object_id == folder["id"] and not arrived:
@@ -252,4 +257,116 @@ async def test_a_folder_that_cannot_be_deleted_costs_itself() -> None:
         assert [f.kind for f in undone.failures] == ["folder"]
         assert not [m for m in scene.marked() if mark_of(m)]
         assert (await scene.undo()).exit_code == 0
+        scene.assert_untouched()
+
+
+def damage(scene: Scene, job_id: str) -> None:
+    """Break the seal of the document that describes a restore."""
+    objects = scene.rig.bucket.objects
+    key = job_key(USER, job_id)
+    objects[key] = replace(objects[key], body=objects[key].body[:-4] + b"xxxx")
+
+
+async def test_a_damaged_restore_blocks_no_other() -> None:
+    """It is listed as damaged; others are taken back by their ids, whole or in part."""
+    async with brisk_scene(corpus=FEW) as scene, scene.rig.engine() as atlas:
+        roots = ("A", "B", "C")
+        jobs = [(await scene.restore(root=root)).job_id for root in roots]
+        damage(scene, jobs[1])
+        listed = await atlas.restore_jobs(USER)
+        assert [(job.job_id, job.state) for job in listed] == [
+            (jobs[0], "done"),
+            (jobs[2], "done"),
+            (jobs[1], "damaged"),
+        ]
+        assert listed[2].problem
+        with pytest.raises(IntegrityError, match=f"{jobs[1]} cannot be read") as caught:
+            await scene.undo()
+        assert "by its id" in caught.value.hint
+        for name in (jobs[1], jobs[1][:8]):
+            with pytest.raises(IntegrityError):
+                await scene.undo(name)
+        assert (await scene.undo(jobs[0])).exit_code == 0
+        assert (await scene.undo(jobs[2][:8])).exit_code == 0
+        assert created(await scene.restore(root="D")) == scene.source().total()
+
+
+async def test_the_latest_is_taken_back_once_and_never_an_older_one() -> None:
+    """It is told which one that is; asked again, another has to be named by its id."""
+    async with brisk_scene(corpus=FEW) as scene, scene.rig.engine() as atlas:
+        with pytest.raises(SnapshotNotFound, match="nothing was restored"):
+            await atlas.undo_restore(USER, "latest")
+        older = await scene.restore(root="A")
+        newer = await scene.restore(root="B")
+        async with atlas.events() as events:
+            undone = await atlas.undo_restore(USER, "latest")
+            told = await anext(events)
+        assert undone.job_id == newer.job_id
+        assert (undone.root, undone.in_place, undone.created) == ("B", False, created(newer))
+        assert isinstance(told, MailboxNotice)
+        for part in (newer.job_id, undone.begun_at, "below 'B'", f"{created(newer)} messages"):
+            assert part in told.text
+        with pytest.raises(UsageError, match=f"{newer.job_id}.*taken back already") as caught:
+            await scene.undo()
+        assert "by its id" in caught.value.hint
+        assert (await scene.undo(older.job_id)).removed == created(older)
+        scene.assert_untouched()
+
+
+async def test_the_latest_is_one_that_failed_and_it_is_said() -> None:
+    """It may have made something all the same; the one before it is left alone."""
+    async with brisk_scene(corpus=FEW) as scene, scene.rig.engine() as atlas:
+        older = await scene.restore(root="A")
+        app = scene.rig.emulator.tenant.app
+        granted, app.roles = app.roles, ("Mail.Read", "User.Read.All")
+        failed = await scene.restore(root="B")
+        assert failed.exit_code == 13
+        app.roles = granted
+        async with atlas.events() as events:
+            undone = await atlas.undo_restore(USER, "latest")
+            told = await anext(events)
+        assert (undone.job_id, undone.removed, undone.exit_code) == (failed.job_id, 0, 0)
+        assert isinstance(told, MailboxNotice)
+        assert "which failed or was stopped, 0 messages recorded" in told.text
+        assert len(scene.marked()) == created(older)
+
+
+async def test_another_tenant_than_it_was_restored_to_is_refused() -> None:
+    """Nothing is asked of it: the error names both tenants and the option."""
+    async with brisk_scene(corpus=FEW) as scene:
+        graph = scene.rig.settings.graph
+        assert graph is not None
+        report = await scene.restore()
+        other = replace(graph, tenant_id="99999999-2222-3333-4444-555555555555")
+        with pytest.raises(UsageError, match="went to the tenant") as caught:
+            await scene.undo(target=other)
+        assert graph.tenant_id in str(caught.value)
+        assert "--target-config" in caught.value.hint
+        assert len(scene.marked()) == created(report)
+        assert (await scene.undo(target=graph)).removed == created(report)
+
+
+@pytest.mark.parametrize("between", [False, True], ids=["run again", "taken back between"])
+@pytest.mark.parametrize("kept", [1, 2], ids=["folders noted", "some entries"])
+async def test_a_killed_restore_that_was_run_again_leaves_nothing(
+    between: bool, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the killed run made goes with what the next one made, folders too."""
+    monkeypatch.setattr(journal, "FLUSH_ENTRIES", 3)
+    async with brisk_scene(corpus=FEW) as scene:
+        scene.rig.emulator.control.configure(latency=0.02)
+        job = (await scene.restore()).job_id
+        prefix = part_prefix(USER, job)
+        parts = scene.rig.keys(prefix)
+        assert len(parts) > kept
+        for key in parts[kept:]:
+            del scene.rig.bucket.objects[key]
+        if between:
+            assert (await scene.undo(job)).exit_code == 0
+            scene.assert_untouched()
+        report = await scene.restore()
+        assert report.exit_code == 0
+        scene.assert_whole()
+        undone = await scene.undo(job)
+        assert (undone.exit_code, undone.removed) == (0, scene.source().total())
         scene.assert_untouched()
