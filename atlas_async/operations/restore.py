@@ -327,7 +327,7 @@ async def undo_restore(
     job = await _job_named(tenant, mailbox, job_id)
     if job.state == "undone":
         raise UsageError(
-            f"the restore {_told(job)} was taken back already",
+            f"the restore {_told(job)}, was taken back already",
             where=job.mailbox_id,
             hint="an older one is named by its id: `atlas restore --jobs -m ADDRESS` lists them",
         )
