@@ -402,7 +402,8 @@ def _latest(jobs: Sequence[RestoreJob], mailbox: str) -> RestoreJob:
                 f"{job.problem}",
                 hint="name the one to take back by its id; `atlas restore --jobs` lists them",
             )
-    return max(jobs, key=lambda job: (job.changed_at, job.begun_at))
+    # What is taken back takes its time: of one moment, another one was run after that.
+    return max(jobs, key=lambda job: (job.changed_at, job.state != "undone", job.begun_at))
 
 
 def _told(job: RestoreJob) -> str:
