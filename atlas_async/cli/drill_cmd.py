@@ -23,6 +23,7 @@ ENDING: Final = exits.ending(
         "atlas drill                                   25 messages of every mailbox, in memory",
         "atlas drill --sample 200 --report drill.json  more of them, and a signed report",
         "atlas drill -m ann@contoso.com --scratch drills@contoso.com",
+        "atlas drill --sample 200 --dry-run            how many messages that would be",
         "atlas drill --check drill.json                is this report ours and unchanged?",
         "atlas drill --check drill.json --public-key 9f3c...   the same, without the backups",
     ),
@@ -83,6 +84,9 @@ def drill(
             help="With --check: the key to check with, so that no backup needs to be opened.",
         ),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Say what would be tried; bring nothing back.")
+    ] = False,
     tenant: options.Tenant = None,
     config: options.Config = None,
     json: options.Json = False,
@@ -98,7 +102,7 @@ def drill(
     common = Common(tenant, config, json, quiet, log_level, debug)
     if check is not None:
         others = (mailbox, sample, seed, scratch, target_config, report)
-        if any(value is not None for value in others):
+        if dry_run or any(value is not None for value in others):
             raise UsageError("--check goes with --public-key and no other option of a drill")
         _check(common, check, public_key)
         return
@@ -110,6 +114,8 @@ def drill(
         raise UsageError("--scratch needs an address")
     if target_config is not None and scratch is None:
         raise UsageError("--target-config goes with --scratch")
+    if dry_run and report is not None:
+        raise UsageError("--dry-run proves nothing, so that there is no --report of it")
     wanted, chosen = _sample(sample), _seed(seed)
     if report is not None:
         from atlas_async.cli.drill_output import check_place
@@ -123,7 +129,7 @@ def drill(
         from atlas_async.cli.interrupt import watched
         from atlas_async.model.drill import DrillOptions
 
-        how = DrillOptions(sample=wanted, seed=chosen, scratch=(scratch or "").strip())
+        how = DrillOptions(wanted, chosen, (scratch or "").strip(), dry_run)
         done = await watched(
             session.engine,
             session.reporter(tasks.DRILL),

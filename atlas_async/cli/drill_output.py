@@ -161,6 +161,9 @@ def show_check(terminal: Terminal, path: Path, document: JsonObject, public_key:
 
 def show_drill(terminal: Terminal, report: DrillReport, path: Path | None) -> None:
     """Show what a drill came to."""
+    if report.options.dry_run:
+        _show_dry_run(terminal, report)
+        return
     if terminal.json:
         terminal.document(report.signed)
         return
@@ -179,6 +182,41 @@ def show_drill(terminal: Terminal, report: DrillReport, path: Path | None) -> No
     if path is not None:
         key = report.signed["signature"]["public_key"]
         terminal.remark(f"report: {visible(str(path))}, signed; public key {key}")
+
+
+def _show_dry_run(terminal: Terminal, report: DrillReport) -> None:
+    boxes = [
+        {
+            "mailbox_id": box.mailbox_id,
+            "snapshot_id": box.snapshot_id,
+            "messages": box.messages,
+            "sampled": box.sampled,
+            "error": box.error,
+            "exit_code": box.exit_code,
+        }
+        for box in report.mailboxes
+    ]
+    into = report.options.scratch or "memory"
+    if terminal.json:
+        terminal.document(
+            {
+                "dry_run": True,
+                "into": into,
+                "seed": report.seed,
+                "mailboxes": boxes,
+                "exit_code": report.exit_code,
+            }
+        )
+        return
+    for box in report.mailboxes:
+        name = visible(box.mailbox_id)
+        terminal.show(f"{name}: {box.sampled} of {count(box.messages, 'message')}")
+        _show_trouble(terminal, box)
+    total = sum(box.sampled for box in report.mailboxes)
+    terminal.show(
+        f"dry run: {count(total, 'message')} would be brought back into {visible(into)}, "
+        f"seed {report.seed}; nothing was tried"
+    )
 
 
 def _show_trouble(terminal: Terminal, box: MailboxDrill) -> None:

@@ -23,11 +23,13 @@ class DrillOptions:
         scratch: Restore the sample into this mailbox, read it back and remove it again. An empty
             string restores into memory: everything is read, opened and compared, and no mailbox is
             touched.
+        dry_run: Choose the messages, and bring none back: nothing is proved, and nothing signed.
     """
 
     sample: int = 25
     seed: int | None = None
     scratch: str = ""
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class MailboxDrill:
 
 @dataclass(slots=True)
 class DrillReport:
-    """A drill. ``signed`` is the document that was signed."""
+    """A drill. ``signed`` is the document that was signed; empty after a dry run."""
 
     made_at: str
     seed: int

@@ -125,9 +125,10 @@ class Drill:
                 box.error, box.hint, box.error_code = str(error), error.hint, error.exit_code
             box.seconds = self._tenant.clock.monotonic() - started
         report.interrupted = report.interrupted or self._stop.requested
-        report.signed = Signer(self._tenant.sealer).sign(
-            drill_document(report, self._tenant.settings.tenant_id, self._version)
-        )
+        if not options.dry_run:
+            report.signed = Signer(self._tenant.sealer).sign(
+                drill_document(report, self._tenant.settings.tenant_id, self._version)
+            )
         return report
 
     async def _mailbox(self, box: MailboxDrill, options: DrillOptions, seed: int) -> None:
@@ -139,6 +140,8 @@ class Drill:
             box.fail(DrillFailure("", f"snapshot {lost}", LOST_NEWEST, damaged=True))
         sample = await self._sample(selected, box, options.sample, seed)
         box.sampled = len(sample)
+        if options.dry_run:
+            return
         with _noted(box, "", "ledger"):
             box.not_stored = len(await selected.not_stored())
         whole: list[MessageRecord] = []

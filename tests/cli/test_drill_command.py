@@ -257,3 +257,17 @@ def test_sample_all_and_scratch(atlas: Atlas, engine: FakeEngine) -> None:
     assert engine.calls[-1][1]["options"] == DrillOptions(sample=0, scratch="drills@contoso.com")
     assert "read back" in ended.out
     assert "1h" in ended.out
+
+
+def test_a_dry_run_says_what_would_be_tried(atlas: Atlas, engine: FakeEngine) -> None:
+    """For a person and for a program; nothing is proved, so nothing can be kept as a report."""
+    engine.drilled = DrillReport("", 7, DrillOptions(dry_run=True, scratch="x@y"), [GOOD])
+    ended = atlas("drill", "-n", "--scratch", "x@y")
+    assert ended.code == 0
+    assert engine.calls[-1][1]["options"] == DrillOptions(scratch="x@y", dry_run=True)
+    assert f"{ANN}: 25 of 400 messages" in ended.out
+    assert "dry run: 25 messages would be brought back into x@y, seed 7" in ended.out
+    (document,) = atlas("drill", "--dry-run", "--json").lines()
+    assert (document["dry_run"], document["into"], document["seed"]) == (True, "x@y", 7)
+    assert atlas("drill", "-n", "--report", "r.json").code == 2
+    assert atlas("drill", "-n", "--check", "r.json").code == 2

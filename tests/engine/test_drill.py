@@ -362,3 +362,15 @@ async def test_a_bucket_without_snapshots_has_nothing_to_drill() -> None:
             await atlas.backup(["nobody@contoso.com"])
         with pytest.raises(SnapshotNotFound, match="no snapshots to bring back"):
             await drill(rig)
+
+
+async def test_a_dry_run_reads_no_message() -> None:
+    """The same messages are chosen; damage that only reading would show is not met."""
+    async with open_rig(TWO) as rig:
+        await rig.backup()
+        for key in [key for key in rig.bucket.objects if key.startswith("data/")]:
+            del rig.bucket.objects[key]
+        report = await drill(rig, sample=12, seed=1, dry_run=True)
+        assert [(box.sampled, box.tried) for box in report.mailboxes] == [(12, 0), (12, 0)]
+        assert (report.exit_code, report.signed) == (0, {})
+        assert (await drill(rig, sample=12, seed=1)).exit_code == 16
