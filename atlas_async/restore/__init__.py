@@ -10,8 +10,8 @@
                                                                 try
 
 R1  A message is created at most once by a restore, however often the restore is run, killed or
-    its answers are lost: each carries a mark that names restore and source, and is looked for
-    wherever it is not certain.
+    its answers are lost: each carries a mark that names restore and source, or is announced
+    before where it cannot, and is looked for wherever it is not certain.
 R2  Nothing is removed but what a restore made, and what ``REPLACE`` replaces: that is moved to
     Deleted Items, after its successor is there.
 R3  Every message of the selection ends in exactly one step; what is not restored is in the report.
