@@ -102,6 +102,8 @@ class Undo:
         self._sizes = {folder.id: folder.total_items for folder in listing.folders}
         self._predecessors = Predecessors(self._target, self._visible, self.report)
         made_folders = self._made_folders(listing)
+        if not self.report.dry_run:
+            await self._note(made_folders)
         moved = list(self._journal.progress.replaced.items())
         await self._all(self._predecessors.put_back, moved, self._not_put_back)
         folders = await self._remove_journaled()
@@ -125,6 +127,17 @@ class Undo:
             if _folded(folder.path) in absent:
                 made.setdefault(folder.id, folder.path)
         return made
+
+    async def _note(self, made: dict[str, tuple[str, ...]]) -> None:
+        """Write down the ids of folders that were known by their paths alone.
+
+        One that is deleted lies below Deleted Items until it is deleted again: after a kill between
+        the two its path tells nothing any more.
+        """
+        for folder_id, path in made.items():
+            if folder_id not in self._journal.progress.folders:
+                self._journal.made_folder(folder_id, path)
+        await self._journal.flush()
 
     async def _remove_journaled(self) -> dict[str, None]:
         """Remove what the journal names; return the folders that it was put into."""

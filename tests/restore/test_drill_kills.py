@@ -15,8 +15,9 @@ from atlas_async.config.settings import DirectorySettings, Settings
 from atlas_async.crypto.signing import check_signature
 from atlas_async.emulator import Corpus
 from atlas_async.model.drill import DrillOptions, DrillReport
+from atlas_async.restore.journal import part_prefix, read_parts
 from tests.fakes.rig import USER
-from tests.restore.scene import OTHER, RICH, brisk_scene, shape
+from tests.restore.scene import FEW, OTHER, RICH, brisk_scene, shape
 from tests.restore.test_restore_faults import LOST
 from tests.torture.bucket_check import Inspector
 from tests.torture.faults import GRAPH_FAULTS
@@ -144,3 +145,19 @@ async def test_a_storm_of_faults_ends_complete_or_with_what_failed(seed: int, sh
         calm = await drill()
         assert calm.exit_code == 0, (calm.mailboxes[0].error, calm.mailboxes[0].failures)
         assert shape(scene.rig.truth(OTHER)) == before
+
+
+async def test_a_folder_known_by_its_path_alone_is_removed_although_that_was_cut_short() -> None:
+    """Deleted once it lies below Deleted Items, where its path tells of it no more: its id must."""
+    async with brisk_scene(corpus=FEW) as scene:
+        report = await scene.restore()
+        prefix = part_prefix(USER, report.job_id)
+        async for number, entries in read_parts(scene.rig.vault(), report.job_id):
+            if {kind for kind, *_ in entries} != {"absent"}:  # a kill came before the rest
+                del scene.rig.bucket.objects[f"{prefix}{number:08x}"]
+        scene.fault(method="DELETE", path="/mailFolders/", status=500, after=1, count=-1)
+        assert (await scene.undo()).exit_code
+        scene.calm()
+        undone = await scene.undo()
+        assert undone.exit_code == 0, (undone.error, undone.failures)
+        scene.assert_untouched()
