@@ -434,7 +434,8 @@ class LateStore(MemoryStore):
     def __init__(self, bucket: MemoryBucket) -> None:
         super().__init__(bucket)
         self.slow = False
-        self._under_way: list[tuple[str, bytes | SpooledBody, dict[str, Any]]] = []
+        self.under_way = anyio.Event()
+        self._late: list[tuple[str, bytes | SpooledBody, dict[str, Any]]] = []
 
     async def put(self, key: str, body: bytes | SpooledBody, **options: Any) -> None:
         """Store an object; while ``slow``, one that replaces another only with ``arrive``."""
@@ -443,13 +444,14 @@ class LateStore(MemoryStore):
             return
         if options.get("if_absent"):
             raise StoreTransient("no answer")
-        self._under_way.append((key, body, options))
+        self._late.append((key, body, options))
+        self.under_way.set()
         await anyio.sleep_forever()
 
     async def arrive(self) -> None:
         """Let the last of them arrive."""
         self.slow = False
-        key, body, options = self._under_way[-1]
+        key, body, options = self._late[-1]
         await super().put(key, body, **options)
 
 
@@ -464,26 +466,21 @@ async def test_a_beat_that_arrives_late_revives_nothing(
     bucket = MemoryBucket(exists=True)
     store = LateStore(bucket)
     silent, heir = lease_on(bucket, store=store), lease_on(bucket, clock=SystemClock())
-
-    async def run() -> None:
-        async with kept(silent):
-            await silent.take()
-            await abroad(silent)
-            assert silent._holder is not None
-            holders.append(silent._holder)
-            store.slow = True
-            await heir.take()
-            assert heir.number == 2
-            if ended:
-                await heir.give_back()
-            await store.arrive()
-            await silent.check()
-
-    holders: list[Holder] = []
-    # Whichever looks first, the beat that comes next or the check here, finds the lease gone.
+    await silent.take()
+    await abroad(silent)
+    store.slow = True
+    async with anyio.create_task_group() as beating:
+        beating.start_soon(silent.keep)
+        await store.under_way.wait()
+        beating.cancel_scope.cancel()  # its next look would find the lease gone before this one
+    await heir.take()
+    assert heir.number == 2
+    if ended:
+        await heir.give_back()
+    await store.arrive()
+    assert (await silent._read(1)).holder == silent._holder
     with pytest.raises(LockedError, match="lease is gone"):
-        await run()
-    assert (await heir._read(1)).holder == holders[0]
+        await silent.check()
     if not ended:
         await heir.check()
 
