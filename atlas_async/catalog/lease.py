@@ -180,14 +180,29 @@ class Lease:
             StoreError: The store failed.
         """
         await self.take()
+        if not await self._is_held_still():
+            raise self._lose()
+
+    async def _is_held_still(self) -> bool:
+        """Tell whether the lease is this run's; False when it was given back meanwhile.
+
+        Raises:
+            LockedError: It is not.
+            StoreError: The store failed.
+        """
         async with self._checking:
+            if not self.held:
+                return False
             try:
                 found = await self._read(self.number)
             except ObjectNotFound:
                 found = None
+            if self._holder is None:
+                return False  # given back while it was read
             is_ours = found is not None and found.holder == self._holder
             if not is_ours or (self._is_silent() and not await self._renew()):
                 raise self._lose()
+            return True
 
     def _is_silent(self) -> bool:
         """Tell whether others may soon, or do already, take this run for dead."""
@@ -247,7 +262,9 @@ class Lease:
             StoreError: The store failed.
             TimeoutError: The beat took too long: written late it would be worse than none.
         """
-        await self.check()
+        # Not ``check``, which would take a lease again that was given back a moment ago.
+        if not await self._is_held_still():
+            return
         async with self._checking:
             if not self.held:
                 return
