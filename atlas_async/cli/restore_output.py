@@ -208,7 +208,8 @@ def _show_comparison(terminal: Terminal, comparison: Comparison) -> None:
     since = comparison.changed or comparison.gone
     if comparison.equal:
         but = "all as sent but for changes since" if since else "all as sent"
-        terminal.show(f"  read back: {count(comparison.compared, 'message')}, {but}")
+        if comparison.compared:
+            terminal.show(f"  read back: {count(comparison.compared, 'message')}, {but}")
     else:
         terminal.show(
             f"  read back: {count(comparison.compared, 'message')}, {comparison.missing} MISSING, "

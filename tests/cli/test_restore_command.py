@@ -235,6 +235,14 @@ def test_a_restore_that_went_well(atlas: Atlas, engine: FakeEngine) -> None:
     assert "atlas restore --undo 0123456789abcdef" in ended.err
 
 
+def test_nothing_made_is_nothing_read_back(atlas: Atlas, engine: FakeEngine) -> None:
+    """A restore that found everything there says nothing of a comparison."""
+    report = done()
+    report.comparison = Comparison()
+    engine.restores = [report]
+    assert "read back" not in atlas("restore", "-m", ANN).out
+
+
 def test_a_dry_run_says_what_would_be(atlas: Atlas, engine: FakeEngine) -> None:
     """Nothing sounds as if it had happened, and there is nothing to take back."""
     engine.restores = [done(options=RestoreOptions(dry_run=True), comparison=None)]
