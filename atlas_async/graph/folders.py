@@ -10,14 +10,11 @@ it named and the levels lack is asked for by itself.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from functools import partial
 from typing import Final
 
 import anyio
 
 from atlas_async.errors import (
-    AtlasError,
     GraphError,
     GraphItemError,
     GraphNotFound,
@@ -31,6 +28,7 @@ from atlas_async.graph.lane import Lane
 from atlas_async.graph.paging import LinkTrail, read_page
 from atlas_async.graph.tree import arrange, make_folder
 from atlas_async.model.source import FolderChanges, FolderListing, JsonObject
+from atlas_async.side_by_side import until_first_error
 
 ROOT: Final = "msgfolderroot"
 DUMPSTER: Final = "recoverableitemsdeletions"
@@ -120,7 +118,8 @@ class FolderReader:
             await there.wait()
             names.update(await self._well_known())
 
-        await run_together((descend, find_root, name))
+        jobs = (descend, find_root, name)
+        await until_first_error(lambda job: job(), jobs, at_once=len(jobs))
         found = [folder for folder in found if folder["id"] != root["id"]]
         found += await self._overlooked(shown, found, root["id"])
         if recoverable and DUMPSTER in names.values():
@@ -205,7 +204,7 @@ class FolderReader:
             if folder is not None and folder.get("@odata.type") != SEARCH_FOLDER:
                 there[folder_id] = {**folder, "id": folder_id}
 
-        await run_together(partial(ask, folder_id) for folder_id in lacking)
+        await until_first_error(ask, lacking, at_once=len(lacking))
         overlooked: list[JsonObject] = []
         while inside := [f for f in there.values() if f.get("parentFolderId") in known]:
             for folder in inside:
@@ -242,7 +241,7 @@ class FolderReader:
             if body is not None and isinstance(body.get("id"), str):
                 ids[name] = body["id"]
 
-        await run_together((partial(ask, name) for name in WELL_KNOWN), at_once=NAMES_AT_ONCE)
+        await until_first_error(ask, WELL_KNOWN, at_once=NAMES_AT_ONCE)
         return {name: ids[name] for name in WELL_KNOWN if name in ids}
 
     async def _ask_together(self, paths: dict[str, str]) -> dict[str, Part]:
@@ -298,14 +297,15 @@ class FolderReader:
     async def _one_by_one(self, parents: dict[str, str]) -> dict[str, list[JsonObject]]:
         children: dict[str, list[JsonObject]] = {}
 
-        async def visit(parent: str, path: str) -> None:
+        async def visit(parent: str) -> None:
             try:
-                children[parent] = await self._collection(self._client.root.absolute(path))
+                url = self._client.root.absolute(parents[parent])
+                children[parent] = await self._collection(url)
             except GraphNotFound:
                 # Deleted since its parent was read: it has no children any more.
                 children[parent] = []
 
-        await run_together(partial(visit, parent, path) for parent, path in parents.items())
+        await until_first_error(visit, list(parents), at_once=len(parents))
         return children
 
     async def _collection(self, url: str) -> list[JsonObject]:
@@ -339,30 +339,3 @@ class FolderReader:
 
     def _children_path(self, folder_id: str) -> str:
         return self._path("mailFolders", folder_id, "childFolders", query=_LIST_QUERY)
-
-
-async def run_together(
-    jobs: Iterable[Callable[[], Awaitable[None]]], *, at_once: int | None = None
-) -> None:
-    """Run ``jobs`` side by side, at most ``at_once`` of them, begun in their order.
-
-    Raises:
-        AtlasError: The first one of a job, as it is; the others are cancelled.
-    """
-    every = list(jobs)
-    waiting = iter(every)
-    errors: list[AtlasError] = []
-
-    async def work() -> None:
-        try:
-            for job in waiting:
-                await job()
-        except AtlasError as error:
-            errors.append(error)
-            group.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as group:
-        for _ in range(min(len(every), at_once or len(every))):
-            group.start_soon(work)
-    if errors:
-        raise errors[0]

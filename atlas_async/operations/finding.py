@@ -20,9 +20,9 @@ from atlas_async.operations.listing import find_snapshot, known_mailboxes
 from atlas_async.operations.mailbox_search import MailboxSearch, Work
 from atlas_async.operations.selection import Selection, select
 from atlas_async.operations.tenant import Tenant
-from atlas_async.pipeline.side_by_side import until_first_error
 from atlas_async.search.index import delete_index
 from atlas_async.search.query import Conditions, Query
+from atlas_async.side_by_side import until_first_error
 
 MAILBOXES_AT_ONCE: Final = 4
 """Mailboxes searched side by side: a search of a small one is mostly waiting for the store."""

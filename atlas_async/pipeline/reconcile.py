@@ -19,8 +19,8 @@ from atlas_async.pipeline.batch import loose_batch, not_stored
 from atlas_async.pipeline.journal import Journal
 from atlas_async.pipeline.ports import MailboxSource
 from atlas_async.pipeline.settle import Settler
-from atlas_async.pipeline.side_by_side import side_by_side
 from atlas_async.pipeline.tree import FolderTree
+from atlas_async.side_by_side import side_by_side
 
 LOOKUPS_AT_ONCE: Final = 4
 FEW: Final = 20

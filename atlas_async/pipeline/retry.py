@@ -21,9 +21,9 @@ from atlas_async.pipeline.batch import SettledPage, loose_batch
 from atlas_async.pipeline.journal import Journal
 from atlas_async.pipeline.ports import MailboxSource
 from atlas_async.pipeline.settle import Settler
-from atlas_async.pipeline.side_by_side import side_by_side
 from atlas_async.pipeline.surroundings import RunOptions
 from atlas_async.pipeline.tree import FolderTree, recorded_tree
+from atlas_async.side_by_side import side_by_side
 
 TRIES_AT_ONCE: Final = 4
 """Items asked for at once: as many as Graph grants a mailbox."""

@@ -14,13 +14,13 @@ from anyio import to_thread
 from atlas_async.errors import GraphNotFound
 from atlas_async.model.restoring import MOST_LISTED, Comparing, Comparison, Difference
 from atlas_async.model.source import JsonObject
-from atlas_async.pipeline.side_by_side import until_first_error
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.restore.enclosures import FROM_MIME, digest_of, line_of_file, line_of_other
 from atlas_async.restore.fingerprint import differing_from_shown
 from atlas_async.restore.marks import slot_of_mark
 from atlas_async.restore.ports import TargetMailbox
 from atlas_async.restore.progress import Progress
+from atlas_async.side_by_side import until_first_error
 
 AT_ONCE: Final = 6
 _KINDS: Final = {

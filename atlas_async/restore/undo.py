@@ -25,7 +25,6 @@ from atlas_async.model.restoring import (
     UndoReport,
 )
 from atlas_async.model.source import FolderListing
-from atlas_async.pipeline.side_by_side import until_first_error
 from atlas_async.pipeline.stop import StopSignal
 from atlas_async.restore.journal import Journal, read_parts
 from atlas_async.restore.marks import NOBODYS, slot_of_mark
@@ -33,6 +32,7 @@ from atlas_async.restore.ports import TargetMailbox
 from atlas_async.restore.predecessors import Predecessors
 from atlas_async.restore.progress import Replaced
 from atlas_async.restore.visible import VisibleFolders
+from atlas_async.side_by_side import until_first_error
 
 T = TypeVar("T")
 WORKERS: Final = 6
