@@ -127,10 +127,12 @@ async def retry_parts(
     next_sequence: Callable[[], int],
     *,
     originals: bool,
-) -> bool:
+) -> None:
     """Fetch open attachments and originals once more, of messages that are there.
 
-    That is known once removals are verified: what one folder says has left may be in another.
+    That is known once removals are verified: what one folder says has left may be in another. One
+    that is not found now is what its folder has shown, and stays in the ledger: only the folder can
+    say that it was deleted, to the next run.
 
     Args:
         settler: Gives every item its outcome.
@@ -139,15 +141,11 @@ async def retry_parts(
         next_sequence: Numbers things in the order they are fetched.
         originals: Whether originals are tried; a run that does not want any leaves them alone.
 
-    Returns:
-        Whether a message turned out to have left meanwhile; its removal is to be verified.
-
     Raises:
         StoreError, AuthError, GraphThrottled: The mailbox as a whole is affected.
     """
     folders = {folder.id: folder for folder in journal.draft.folders}
     unverified = set[str]().union(*journal.carry.removed.values())
-    gone = False
 
     async def again(
         kind: str, fetch: Callable[[MessageRecord, SettledPage], Awaitable[None]]
@@ -157,24 +155,22 @@ async def retry_parts(
         known = await journal.known(owners)
 
         async def one(object_id: str) -> None:
-            nonlocal gone
             record = known.get(object_id)
             if record is None:
                 journal.ledger.forget_object(object_id)
                 return
             folder_id = record["folder_id"]
             folder = folders.get(folder_id) or Folder(folder_id, "", "", ())
-            page = SettledPage(loose_batch(folder, [], next_sequence()))
+            batch = replace(loose_batch(folder, [], next_sequence()), loose=False)
+            page = SettledPage(batch)
             await fetch(record, page)
             journal.absorb(page, shown=False)
-            gone |= bool(page.gone)
 
         await side_by_side(one, owners, at_once=TRIES_AT_ONCE)
 
     await again("attachment", settler.refetch_attachments)
     if originals:
         await again("original", settler.fetch_original)
-    return gone
 
 
 def _not_met(journal: Journal, tried: tuple[NotStored, ...]) -> list[NotStored]:

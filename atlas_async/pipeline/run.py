@@ -298,15 +298,13 @@ class MailboxBackup:
                         read_all=self._options.ledger is None,
                     )
                     await reconciler.run(frozenset(producer.vanished))
-                    gone = await retry_parts(
+                    await retry_parts(
                         settler,
                         journal,
                         tried,
                         producer.next_sequence,
                         originals=self._options.mime or self._options.ledger is not None,
                     )
-                    if gone:
-                        await reconciler.run(frozenset())
                     group.cancel_scope.cancel()
         except* AtlasError as failed:
             errors.extend(leaves(failed))

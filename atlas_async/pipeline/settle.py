@@ -135,8 +135,6 @@ class Settler:
         fetched = await self._attachments.fetch(
             object_id, record["folder_id"], known=record.get("attachments", ()), content=False
         )
-        if self._has_left(object_id, page, left=fetched.message_gone):
-            return
         updated = copy(record)
         if fetched.records:
             updated["attachments"] = fetched.records

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from atlas_async.emulator import FaultRule
-from atlas_async.errors import GraphError, GraphNotFound
+from atlas_async.errors import GraphNotFound
 from atlas_async.model.report import Outcome
 from tests.fakes.rig import USER
 from tests.fakes.world import World
@@ -115,7 +115,8 @@ async def test_a_ghost_that_an_enumeration_does_not_show_leaves_the_ledger() -> 
         await rig.assert_exact(await rig.view(), rig.truth())
 
 
-async def test_a_message_shown_whole_stays_although_it_answers_404() -> None:
+@pytest.mark.parametrize("mime", [False, True], ids=["", "originals"])
+async def test_a_message_shown_whole_stays_although_it_answers_404(mime: bool) -> None:
     """Additions are believed: what a page gave is kept, only what is behind the 404 is missing.
 
     A later run asks again and takes nothing out of the snapshot either.
@@ -130,18 +131,15 @@ async def test_a_message_shown_whole_stays_although_it_answers_404() -> None:
         dose = Dose(attachments={part["id"] for part in lost["attachments"]})
         for attempts in (1, 2):
             rig.emulator.control.clear_log()
-            result = await rig.back_up_user()
+            result = await rig.back_up_user(mime=mime)
             assert result.exit_code == 3
-            (entry,) = result.not_stored
-            assert (entry.kind, entry.object_id, entry.attempts) == (
-                "attachment",
-                message,
-                attempts,
-            )
+            kinds = ["attachment", "original"] if mime else ["attachment"]
+            missing = sorted((e.kind, e.object_id, e.attempts) for e in result.not_stored)
+            assert missing == [(kind, message, attempts) for kind in kinds]
             assert any(message in served.path for served in rig.emulator.log)
             await rig.assert_exact(await rig.view(), dose.without(rig.truth()))
         rig.emulator.control.clear_faults()
-        assert (await rig.back_up_user()).exit_code == 0
+        assert (await rig.back_up_user(mime=mime)).exit_code == 0
         await rig.assert_exact(await rig.view(), rig.truth())
 
 
@@ -213,27 +211,3 @@ async def test_a_message_deleted_while_it_is_fetched_is_not_missing(asked: str) 
     assert (result.outcome, result.exit_code, result.not_stored) == (Outcome.COMPLETE, 0, ())
     assert set(await world.records()) == kept
     assert (await world.back_up()).outcome is Outcome.UNCHANGED
-
-
-async def test_a_message_deleted_while_its_attachments_are_tried_again_is_gone() -> None:
-    """Its removal is verified in the same run, although that was done already for the others."""
-    world = World()
-    kept = {world.mailbox.add(world.inbox) for _ in range(4)}
-    victim = world.mailbox.add(world.inbox, hasAttachments=True)
-
-    async def refuse(kind: str, object_id: str) -> None:
-        if (kind, object_id) == ("attachments", victim):
-            raise GraphError("it is damaged", status=500, code="ErrorCorruptData")
-
-    async def vanish(kind: str, object_id: str) -> None:
-        if (kind, object_id) == ("attachments", victim):
-            world.mailbox.delete(victim)
-            raise GraphNotFound("no such message", status=404, code="ErrorItemNotFound")
-
-    world.mailbox.hook = refuse
-    lacking = await world.back_up()
-    assert [entry.object_id for entry in lacking.not_stored] == [victim]
-    world.mailbox.hook = vanish
-    result = await world.back_up()
-    assert (result.outcome, result.exit_code, result.not_stored) == (Outcome.COMPLETE, 0, ())
-    assert set(await world.records()) == kept
