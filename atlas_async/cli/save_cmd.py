@@ -75,13 +75,13 @@ def save(
     One file a message in Outlook's folders, in a zip or a directory; or mbox, Maildir, JSON. Every
     message is checked on the way. One that was stopped or killed continues with the same command.
     """
+    from atlas_async.export.forms import ExportForm, check_form
+
     form = form.strip().lower()
     if form not in FORMS:
         raise UsageError(f"--format {form[:40]!r} is none of {', '.join(FORMS)}")
-    if output is not None and output.name.lower().endswith(".zip") and form != "eml":
-        raise UsageError(
-            f"a zip holds eml files, not {form}", hint="give the name of a directory with -o"
-        )
+    if output is not None:
+        check_form(output, ExportForm(form))
     selections = Chosen(
         mailbox,
         snapshot,
@@ -101,7 +101,6 @@ def save(
     async def work(session: Session) -> int:
         from atlas_async.cli.interrupt import watched
         from atlas_async.cli.save_output import show_export
-        from atlas_async.export.forms import ExportForm
 
         report = await watched(
             session.engine,
