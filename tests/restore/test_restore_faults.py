@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+import anyio
 import pytest
 
-from atlas_async.model.restoring import Conflict, Step
+from atlas_async.model.restoring import Comparison, Conflict, Step
 from atlas_async.operations.selection import Selection
+from atlas_async.restore.comparison import Comparer
 from atlas_async.restore.journal import part_prefix, read_parts
 from tests.fakes.rig import USER
 from tests.restore.scene import (
@@ -79,8 +81,17 @@ async def test_every_write_is_carried_out_and_its_answer_lost(rule: str) -> None
         scene.assert_whole()
 
 
-async def test_a_write_that_is_carried_out_late_leaves_no_twin() -> None:
+async def test_a_write_that_is_carried_out_late_leaves_no_twin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A create that was given up and then carried out after all is removed again."""
+    compare = Comparer.compare
+
+    async def compare_once_all_is_there(comparer: Comparer, *chosen: Any) -> Comparison:
+        await anyio.sleep(0.2)  # several times what the last of them is late
+        return await compare(comparer, *chosen)
+
+    monkeypatch.setattr(Comparer, "compare", compare_once_all_is_there)
     async with brisk_scene(
         corpus=replace(RICH, messages=20, item_share=0, reference_share=0)
     ) as scene:
