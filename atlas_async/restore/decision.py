@@ -19,7 +19,7 @@ from atlas_async.restore.journal import Journal
 from atlas_async.restore.marks import mark_of, slot_of_mark, source_of
 from atlas_async.restore.placement import Place
 from atlas_async.restore.ports import TargetMailbox
-from atlas_async.restore.whereabouts import Whereabouts
+from atlas_async.restore.visible import VisibleFolders
 
 
 @dataclass(slots=True)
@@ -59,7 +59,7 @@ class Decider:
         journal: What this restore has done.
         job_id: Names the restore.
         existing: What the target's folders hold.
-        whereabouts: Where the target's messages are.
+        visible: The target's folders.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Decider:
         journal: Journal,
         job_id: str,
         existing: Existing,
-        whereabouts: Whereabouts,
+        visible: VisibleFolders,
     ) -> None:
         self._vault = vault
         self._target = target
@@ -79,7 +79,7 @@ class Decider:
         self._journal = journal
         self._job_id = job_id
         self._existing = existing
-        self._whereabouts = whereabouts
+        self._visible = visible
         self._deciding: dict[str, anyio.Lock] = {}
         self._adopted: set[str] = set()
         self.elsewhere: Counter[str] = Counter()
@@ -138,7 +138,7 @@ class Decider:
         # What was created a moment ago may only not be shown yet.
         slot = slot_of_mark(decision.mark)
         half = self._journal.progress.incomplete.get(slot)
-        if half is not None and await self._whereabouts.is_kept(half.target_id, place):
+        if half is not None and await self._is_kept(half.target_id, place):
             decision.adopted, decision.from_mime = half.target_id, half.enclosed == FROM_MIME
         else:
             await self._adopt_marked(decision, record)
@@ -169,13 +169,13 @@ class Decider:
             # It is not where it was put. One that the user has moved is not made again; one that
             # was deleted is.
             known = await self._journal.target_id_of(decision.mark)
-            kept = bool(known) and await self._whereabouts.is_kept(known, decision.place)
+            kept = bool(known) and await self._is_kept(known, decision.place)
             self.elsewhere[decision.place.folder_id] += kept and progress.is_due(slot)
             if kept:
                 return True
         elif slot in progress.incomplete:
             half_made = progress.incomplete[slot]
-            if await self._whereabouts.is_kept(half_made.target_id, decision.place):
+            if await self._is_kept(half_made.target_id, decision.place):
                 decision.adopted = half_made.target_id
                 decision.from_mime = half_made.enclosed == FROM_MIME
         elif there:
@@ -184,6 +184,13 @@ class Decider:
         if not decision.adopted:
             await self._adopt_announced(decision)
         return False
+
+    async def _is_kept(self, target_id: str, place: Place) -> bool:
+        """Tell whether a message is in its place, or somewhere else but not deleted."""
+        folder_id = await self._target.folder_of(target_id)
+        if folder_id is not None and folder_id == place.folder_id:
+            return True
+        return await self._visible.keeps(folder_id)
 
     async def _adopt_marked(self, decision: Decision, record: MessageRecord) -> None:
         place, mark = decision.place, decision.mark

@@ -207,7 +207,7 @@ class Journal:
             }
             try:
                 await self._vault.put_document(key, document)
-            except BaseException:
+            except BaseException:  # cancelled or failed, the entries are for the next part
                 self._entries = entries + self._entries
                 raise
             self._number = number

@@ -7,7 +7,7 @@ from typing import Final
 from atlas_async.errors import GraphItemError
 from atlas_async.restore.journal import Journal
 from atlas_async.restore.ports import TargetMailbox
-from atlas_async.restore.whereabouts import Whereabouts
+from atlas_async.restore.visible import VisibleFolders
 
 NOT_REPLACED: Final = "what it was to replace is not in its folder any more: it stays where it is"
 NOT_PUT_AWAY: Final = (
@@ -22,13 +22,13 @@ class Replacer:
     Args:
         target: The mailbox that is restored to.
         journal: Told of each, durably, before it is moved.
-        whereabouts: Tells Deleted Items from other folders.
+        visible: The target's folders.
     """
 
-    def __init__(self, target: TargetMailbox, journal: Journal, whereabouts: Whereabouts) -> None:
+    def __init__(self, target: TargetMailbox, journal: Journal, visible: VisibleFolders) -> None:
         self._target = target
         self._journal = journal
-        self._whereabouts = whereabouts
+        self._visible = visible
 
     async def put_away(self, object_id: str, folder_id: str, *, mark: str) -> bool:
         """Move a message out of its folder; False when it is not there any more.
@@ -47,7 +47,7 @@ class Replacer:
             return False
         self._journal.replaced(object_id, folder_id, mark=mark)
         await self._journal.flush()
-        if self._whereabouts.is_bin(folder_id):
+        if self._visible.is_bin(folder_id):
             # In Deleted Items itself there is only one place further down.
             moved = await self._target.delete_message(object_id)
         else:

@@ -48,7 +48,7 @@ from atlas_async.restore.originals import Originals
 from atlas_async.restore.placement import Place, Placement
 from atlas_async.restore.ports import TargetMailbox
 from atlas_async.restore.replacing import NOT_REPLACED, Replacer
-from atlas_async.restore.whereabouts import Whereabouts
+from atlas_async.restore.visible import VisibleFolders
 
 WORKERS: Final = 12
 """Messages in hand at once: enough that four requests are always in flight while others read."""
@@ -193,7 +193,7 @@ class MailboxRestore:
 
     def _prepare(self, listing: FolderListing) -> None:
         counts = {folder.id: folder.total_items for folder in listing.folders}
-        self._whereabouts = Whereabouts(self._target, listing)
+        self._visible = VisibleFolders(self._target, listing)
         self._placement = self._placing(listing, dry_run=self._options.dry_run)
         self._unmarked = Unmarked(self._journal.progress.announced.values())
         few = self._around.few is not None and self._around.few <= FEW
@@ -205,7 +205,7 @@ class MailboxRestore:
             few=few,
             names=self._options.conflict is Conflict.REPLACE,
         )
-        self._replacer = Replacer(self._target, self._journal, self._whereabouts)
+        self._replacer = Replacer(self._target, self._journal, self._visible)
         self._decider = Decider(
             self._chosen.vault,
             self._target,
@@ -213,7 +213,7 @@ class MailboxRestore:
             journal=self._journal,
             job_id=self._job_id,
             existing=existing,
-            whereabouts=self._whereabouts,
+            visible=self._visible,
         )
 
     def _placing(self, listing: FolderListing, *, dry_run: bool) -> Placement:
@@ -387,7 +387,7 @@ class MailboxRestore:
         for made in self._placement.created[self._noted_folders :]:
             if made.folder_id not in self._journal.progress.folders:
                 self._journal.made_folder(made.folder_id, made.path)
-            self._whereabouts.note(made.folder_id)
+            self._visible.note(made.folder_id, made.path)
         self._noted_folders = len(self._placement.created)
 
     def _note(self, record: MessageRecord, path: tuple[str, ...], delivered: Delivered) -> None:

@@ -1,4 +1,4 @@
-"""Which folders of a mailbox users see, so that what lies elsewhere is known to be deleted."""
+"""Which folders of a mailbox users see, and which of them are for what is deleted."""
 
 from __future__ import annotations
 
@@ -22,8 +22,18 @@ class VisibleFolders:
         self._target = target
         self._paths: dict[str, tuple[str, ...]] = {}
         self._others: set[str] = set()
+        self._bins: list[tuple[str, ...]] = []
         self._listing = anyio.Lock()
         self._take(listing)
+
+    def note(self, folder_id: str, path: tuple[str, ...]) -> None:
+        """Take in a folder that was made since."""
+        self._paths[folder_id] = path
+
+    def is_bin(self, folder_id: str) -> bool:
+        """Tell whether a folder is Deleted Items, or below it."""
+        path = self.path_of(folder_id)
+        return any(path[: len(above)] == above for above in self._bins)
 
     def path_of(self, folder_id: str) -> tuple[str, ...]:
         """Return a folder's names from the root; nothing where it is not in the tree."""
@@ -45,6 +55,15 @@ class VisibleFolders:
                     self._others.add(folder_id)
         return folder_id in self._paths
 
+    async def keeps(self, folder_id: str | None) -> bool:
+        """Tell whether somebody keeps what is in a folder: users see it, and it is not deleted.
+
+        Raises:
+            GraphError: The mailbox cannot be asked.
+        """
+        return await self.shows(folder_id) and not self.is_bin(folder_id or "")
+
     def _take(self, listing: FolderListing) -> None:
+        self._bins = [f.path for f in listing.folders if f.well_known_name == "deleteditems"]
         self._paths[listing.root_id] = ()
         self._paths |= {folder.id: folder.path for folder in listing.folders}
